@@ -1,0 +1,172 @@
+"""The attack engine: every sample walks on its own, leaves the batch when it is broken, and the next one takes its place.
+
+A model call always holds exactly `batch_size` samples, whatever step each of them is at. Random numbers belong to the
+sample, so a result depends neither on neighbours nor on the order in which samples were let in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from xaicli.attack.norms import size
+from xaicli.attack.plan import Attack, Draw
+from xaicli.data.dataset import UNKNOWN
+from xaicli.run.calls import Answer, Calls
+from xaicli.run.random import Stream
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """The outcome for n samples. `images` are the first broken iterate, else the one of highest loss, else the clean image."""
+
+    images: Tensor  # [n, C, H, W] in [0, 1]
+    logits: Tensor  # [n, K] on `images`
+    clean_logits: Tensor  # [n, K]
+    success: Tensor  # bool [n]: right on the clean image and broken
+    distance: Tensor  # [n], in the attack's norm
+    steps: Tensor  # int64 [n], gradient steps taken until broken, or in all
+    target: Tensor  # int64 [n], the class a targeted attack aims at, else 65535
+
+
+class Engine:
+    """Runs one attack over the samples of one block."""
+
+    def __init__(self, attack: Attack, calls: Calls, stream: Stream) -> None:
+        self.attack, self.calls, self.stream = attack, calls, stream
+
+    def run(self, images: Tensor, labels: Tensor) -> Attacked:
+        """Attack images [n, C, H, W] with true labels int64 [n]; samples that are wrong already are left alone."""
+        walk = _Walk(self, images, labels)
+        walk.run()
+        return Attacked(
+            images=walk.best,
+            logits=walk.best_logits,
+            clean_logits=walk.clean_logits,
+            success=walk.broken,
+            distance=size(walk.best - images, self.attack.norm),
+            steps=walk.steps,
+            target=walk.aim if self.attack.towards else torch.full_like(labels, UNKNOWN),
+        )
+
+
+class _Walk:
+    """The state of all samples of a block; `self.point[i]` and so on belong to sample i."""
+
+    def __init__(self, engine: Engine, images: Tensor, labels: Tensor) -> None:
+        self.attack, self.calls, self.stream = engine.attack, engine.calls, engine.stream
+        self.clean, self.labels = images, labels
+        self.clean_logits = self.calls.logits(images)
+        self.aim = self._aims()
+        count = len(images)
+        self.point = images.clone()
+        self.best = images.clone()
+        self.best_logits = self.clean_logits.clone()
+        self.best_loss = torch.full((count,), float("-inf"), dtype=images.dtype, device=images.device)
+        self.broken = torch.zeros(count, dtype=torch.bool, device=images.device)
+        self.steps = torch.zeros(count, dtype=torch.int64, device=images.device)
+        self.walked = [0] * count  # steps in the present try
+        self.tries = [0] * count
+        right = (self.clean_logits.argmax(1) == labels).tolist()
+        self.waiting = deque(row for row in range(count) if right[row])
+
+    def run(self) -> None:
+        """Keep the batch full of samples that still have steps to walk; judge last points in batches of their own."""
+        batch = self.calls.batch_size
+        walking: list[int] = []
+        arrived: list[int] = []  # last points, which need a forward but no gradient
+        while self.waiting or walking or arrived:
+            while self.waiting and len(walking) < batch:
+                row = self.waiting.popleft()
+                self._begin(row)
+                (walking if self.attack.steps else arrived).append(row)
+            if len(arrived) >= batch or (arrived and not walking):
+                arrived, now = arrived[batch:], arrived[:batch]
+                self._judge(now, *self.calls.each(self._logits, self.point[now]))
+                self.waiting.extend(
+                    row for row in now if not self.broken[row] and self.tries[row] < self.attack.restarts
+                )
+            if walking:
+                walking = self._walk(walking, arrived)
+
+    def _begin(self, row: int) -> None:
+        draw = self._draw([row], "start")
+        self.point[row] = self.attack.start(draw, self.clean[row : row + 1])[0]
+        self.walked[row] = 0
+        self.tries[row] += 1
+
+    def _walk(self, rows: list[int], arrived: list[int]) -> list[int]:
+        """One gradient call and one step for samples in the batch; returns those that walk on."""
+        logits, gradient = self.calls.each(self._gradient, self.point[rows], self.aim[rows])
+        self._judge(rows, logits)
+        fresh = (~self.broken[rows]).tolist()
+        kept = [position for position, alive in enumerate(fresh) if alive]
+        left = [rows[position] for position in kept]
+        if left:
+            draw = self._draw(left, "move")
+            self.point[left] = self.attack.move(self.point[left], self.clean[left], gradient[kept], draw)
+            self.steps[left] += 1
+        going = []
+        for row in left:
+            self.walked[row] += 1
+            (going if self.walked[row] < self.attack.steps else arrived).append(row)
+        return going
+
+    def _judge(self, rows: list[int], logits: Tensor) -> None:
+        """Remember the best point of each sample: the first broken one, else the one of highest loss."""
+        loss = self._loss(logits, self.aim[rows])
+        predicted = logits.argmax(1)
+        broken = predicted == self.aim[rows] if self.attack.towards else predicted != self.labels[rows]
+        better = broken | (loss > self.best_loss[rows])
+        index = torch.as_tensor(rows, device=self.clean.device)
+        chosen = index[better]
+        self.best[chosen] = self.point[chosen]
+        self.best_logits[chosen] = logits[better]
+        self.best_loss[chosen] = loss[better]
+        self.broken[index] = broken
+
+    def _logits(self, points: Tensor) -> Answer:
+        with torch.no_grad():
+            return (self.calls.classifier(points),)
+
+    def _gradient(self, points: Tensor, aim: Tensor) -> Answer:
+        points = points.requires_grad_()
+        logits = self.calls.classifier(points)
+        (gradient,) = torch.autograd.grad(self._loss(logits, aim).sum(), points)
+        return logits.detach(), gradient
+
+    def _loss(self, logits: Tensor, aim: Tensor) -> Tensor:
+        """The loss to be raised, one value a sample."""
+        loss = cross_entropy(logits, aim, reduction="none")
+        return -loss if self.attack.towards else loss
+
+    def _aims(self) -> Tensor:
+        """The class whose loss drives each sample: the true one, or the one a targeted attack names."""
+        known = torch.where(self.labels < self.clean_logits.shape[1], self.labels, 0)
+        if self.attack.towards is None:
+            return known
+        others = self.clean_logits.scatter(1, known.unsqueeze(1), float("nan"))
+        if self.attack.towards == "least-likely":
+            return others.nan_to_num(nan=float("inf")).argmin(1)
+        if self.attack.towards == "runner-up":
+            return others.nan_to_num(nan=float("-inf")).argmax(1)
+        share = torch.as_tensor(self.stream.fork("target").uniform(())).to(self.labels.device)
+        shift = 1 + (share * (self.clean_logits.shape[1] - 1)).long()
+        return (known + shift) % self.clean_logits.shape[1]
+
+    def _draw(self, rows: list[int], what: str) -> Draw:
+        """Random numbers that belong to each sample's present try and step, drawn only if the attack asks for them."""
+        shape = self.clean.shape[1:]
+        streams = [self.stream.row(row, f"{what}:{self.tries[row]}:{self.walked[row]}") for row in rows]
+
+        def normal() -> Tensor:
+            return torch.cat([torch.as_tensor(stream.normal(shape)) for stream in streams]).to(self.clean)
+
+        def uniform() -> Tensor:
+            return torch.cat([torch.as_tensor(stream.uniform(shape)) for stream in streams]).to(self.clean)
+
+        return Draw(normal, uniform)

@@ -1,0 +1,54 @@
+"""Geometry of the threat models: size, direction and projection of perturbations, per sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xaicli.attack.plan import Draw
+
+DEFAULT_EPS = {"linf": 8 / 255, "l2": 0.5}
+
+
+def size(delta: Tensor, norm: str) -> Tensor:
+    """The norm of each perturbation [n, C, H, W], as [n]."""
+    flat = delta.flatten(1)
+    return flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+
+
+def direction(gradient: Tensor, norm: str, fallback: Tensor) -> Tensor:
+    """The steepest direction of unit size; where the gradient is zero everywhere, that of `fallback`.
+
+    For l2 this is g/norm(g) without an additive epsilon, so that a tiny gradient gives a full step.
+    """
+    dead = gradient.flatten(1).abs().amax(1) == 0
+    if dead.any():
+        gradient = torch.where(_rows(dead), fallback, gradient)
+    if norm == "linf":
+        return gradient.sign()
+    # scaled first: the square of a tiny gradient would vanish
+    scaled = gradient / _rows(gradient.flatten(1).abs().amax(1).clamp_min(torch.finfo(gradient.dtype).tiny))
+    return scaled / _rows(size(scaled, "l2"))
+
+
+def project(point: Tensor, centre: Tensor, eps: float, norm: str) -> Tensor:
+    """The point pulled back into the eps-ball around the centre and clipped to [0, 1]."""
+    if norm == "linf":
+        return torch.minimum(torch.maximum(point, centre - eps), centre + eps).clamp(0, 1)
+    delta = point - centre
+    length = size(delta, norm)
+    # clipping each pixel toward the centre, which lies in the box, cannot make the perturbation larger
+    return (centre + delta * _rows((eps / length.clamp_min(1e-30)).clamp(max=1))).clamp(0, 1)
+
+
+def random_point(centre: Tensor, eps: float, norm: str, draw: Draw) -> Tensor:
+    """A point drawn uniformly from the eps-ball, clipped to [0, 1]."""
+    uniform = draw.uniform()
+    if norm == "linf":
+        return (centre + eps * (2 * uniform - 1)).clamp(0, 1)
+    radius = eps * uniform.flatten(1)[:, 0] ** (1 / centre[0].numel())
+    return project(centre + _rows(radius) * direction(draw.normal(), norm, centre), centre, eps, norm)
+
+
+def _rows(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)

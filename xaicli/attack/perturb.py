@@ -1,0 +1,29 @@
+"""Adversarial examples for training: every step on every sample, nothing dropped, the last iterate taken."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from xaicli.attack.plan import Attack, Draw
+
+
+def perturb(attack: Attack, classifier: torch.nn.Module, images: Tensor, labels: Tensor, draw: Draw) -> Tensor:
+    """The whole batch moved by `attack.steps` steps, [n, C, H, W].
+
+    BatchNorm is in eval mode meanwhile, and parameters, their gradients and the training flags are left as they were.
+    """
+    modes = [(module, module.training) for module in classifier.modules()]
+    classifier.eval()
+    try:
+        point = attack.start(draw, images)
+        for _ in range(attack.steps):
+            point = point.detach().requires_grad_()
+            loss = cross_entropy(classifier(point), labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, point)
+            point = attack.move(point.detach(), images, gradient, draw)
+        return point.detach()
+    finally:
+        for module, training in modes:
+            module.training = training

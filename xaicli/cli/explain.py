@@ -1,0 +1,68 @@
+"""`xaicli explain`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from xaicli.cli.completion import complete
+from xaicli.cli.options import Reading, command
+from xaicli.cli.whole import produce
+from xaicli.errors import UsageError
+from xaicli.methods import parse_spec
+
+EXAMPLES = """
+xaicli explain digits-cnn-standard.safetensors -m gradcam -m ig
+xaicli explain m.safetensors -m integrated-gradients:steps=128,baseline=blur -n 200 -o maps/
+xaicli explain m.safetensors --data shapes:val -m saliency --target label --quantity probability
+xaicli attack m.safetensors -a pgd | xaicli explain - -m gradcam
+xaicli methods explain
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    command(app, "explain", examples=EXAMPLES, rich_help_panel="The five verbs")(explain)
+
+
+def explain(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="Checkpoints, images stores, or - for records.")
+    ],
+    method: Annotated[
+        list[str],
+        typer.Option(
+            "-m",
+            "--method",
+            metavar="NAME[:k=v,...]",
+            autocompletion=complete("explain"),
+            help="Attribution method; repeatable.",
+        ),
+    ],
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="DATA", help="Data instead of the checkpoint's own test split.")
+    ] = None,
+    target: Annotated[
+        str,
+        typer.Option("--target", metavar="T", help="predicted, label, runner-up, least-likely, CLASS or CLASS,CLASS."),
+    ] = "predicted",
+    quantity: Annotated[
+        str, typer.Option("--quantity", metavar="Q", help="logit, probability, log-probability or margin.")
+    ] = "logit",
+    save_inputs: Annotated[bool, typer.Option("--save-inputs", help="Store the images beside the maps.")] = False,
+    *,
+    common: Reading,
+) -> int:
+    """Say which pixels a model's output rests on: one attributions store per checkpoint and method."""
+    specs = [parse_spec("explain", text) for text in method]
+    if len({str(spec) for spec in specs}) < len(specs):
+        raise UsageError("the same method with the same options is given twice; give it once.")
+    from xaicli.explain.run import Request, explain
+    from xaicli.files.sources import gather
+
+    found = gather(sources, sys.stdin.buffer)
+    request = Request(found, specs, data, target, quantity, save_inputs)
+    results = len(specs) * max(len(found.of_kind("checkpoint")), len(found.of_kind("images")), 1)
+    return produce(common.settings, results, ".h5", lambda settings: explain(request, settings))

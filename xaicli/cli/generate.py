@@ -1,0 +1,71 @@
+"""`xaicli generate`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xaicli.cli.completion import complete
+from xaicli.cli.options import Reading, command
+from xaicli.cli.whole import produce
+from xaicli.files.record import Record
+from xaicli.methods import parse_spec
+from xaicli.run.settings import Settings
+
+EXAMPLES = """
+xaicli generate shapes-cnn-adversarial.safetensors -g class-images --png
+xaicli generate standard.safetensors robust.safetensors -g class-images --classes circle,star --per-class 5 -o images/
+xaicli explain robust.safetensors -m gradcam | xaicli generate - -g class-images:guide=mask --png
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    command(app, "generate", examples=EXAMPLES, rich_help_panel="The five verbs")(generate)
+
+
+def generate(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="Checkpoints, with attributions or images if the generator uses them."
+        ),
+    ],
+    generator: Annotated[
+        list[str],
+        typer.Option(
+            "-g",
+            "--generator",
+            metavar="NAME[:k=v,...]",
+            autocompletion=complete("generate"),
+            help="Generator; repeatable.",
+        ),
+    ],
+    classes: Annotated[
+        str | None, typer.Option("--classes", metavar="LIST", help="Classes by name or index; all by default.")
+    ] = None,
+    png: Annotated[bool, typer.Option("--png", help="A contact sheet beside each store: rows are classes.")] = False,
+    *,
+    common: Reading,
+) -> int:
+    """Make images that show what a model has learned: one images store per checkpoint and generator."""
+    specs = [parse_spec("generate", text) for text in generator]
+    from xaicli.files.sources import gather
+    from xaicli.generate.run import Request, generate
+
+    request = Request(gather(sources, sys.stdin.buffer), specs, classes)
+
+    def work(settings: Settings) -> Iterator[Record]:
+        for record in generate(request, settings):
+            if png and record["kind"] == "images":
+                from xaicli.report.sheet import write_sheet
+
+                write_sheet(Path(record["path"]))
+            yield record
+
+    results = len(specs) * max(len(request.sources.of_kind("checkpoint", "attributions")), 1)
+    return produce(common.settings, results, ".h5", work)

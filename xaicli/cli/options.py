@@ -1,0 +1,186 @@
+"""The common options, written once: every command takes them without repeating them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from xaicli.cli.config import load_config
+from xaicli.cli.output import FORMATS, OUTPUT
+from xaicli.errors import UsageError, nearest
+from xaicli.run.progress import Progress
+from xaicli.run.settings import Settings
+
+PANEL = "Common options"
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def _option(*names: str, **details: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=PANEL, **details)
+
+
+@dataclass(frozen=True)
+class Display:
+    """How a command shows itself."""
+
+    config: Annotated[
+        Path | None,
+        _option(
+            "--config",
+            metavar="FILE.toml",
+            callback=load_config,
+            is_eager=True,
+            help="Defaults: top level for all commands, a table for each.",
+        ),
+    ] = None
+    format: Annotated[
+        str, _option("--format", metavar="|".join(FORMATS), help="auto: tables on a terminal, else JSON lines.")
+    ] = "auto"
+    quiet: Annotated[bool, _option("-q", "--quiet", help="No progress.")] = False
+    verbose: Annotated[bool, _option("-v", "--verbose", help="A traceback with every error.")] = False
+    no_color: Annotated[bool, _option("--no-color", help="No colours; also NO_COLOR or TERM=dumb.")] = False
+
+
+@dataclass(frozen=True)
+class Common(Display):
+    """Everything a command that computes shares with the others."""
+
+    output: Annotated[
+        str | None,
+        _option("-o", "--output", metavar="FILE|DIR/|-", help="Where the result goes; '-' is standard output."),
+    ] = None
+    limit: Annotated[
+        int | None,
+        _option("-n", "--limit", min=1, metavar="N", help="Only N rows, the same for every run on a data set."),
+    ] = None
+    per_class: Annotated[int | None, _option("--per-class", min=1, metavar="K", help="Only K rows of each class.")] = (
+        None
+    )
+    seed: Annotated[int, _option("--seed", metavar="N", help="Seed of all random numbers.")] = 0
+    device: Annotated[str, _option("--device", metavar="auto|cpu|cuda[:i]", help="Where the model runs.")] = "auto"
+    threads: Annotated[int | None, _option("--threads", min=1, metavar="N", help="CPU threads.")] = None
+    batch_size: Annotated[
+        int | None,
+        _option("--batch-size", min=1, metavar="N", help="Rows of a model call (32), or of a training step."),
+    ] = None
+    block: Annotated[
+        str, _option("--block", metavar="auto|N", help="Rows that are saved together, a power of two.")
+    ] = "auto"
+    data_root: Annotated[
+        Path | None, _option("--data-root", envvar="XAICLI_DATA", metavar="DIR", help="Where data sets lie.")
+    ] = None
+    parent: Annotated[
+        list[Path] | None, _option("--parent", metavar="PATH", help="File or folder to find parents in; repeatable.")
+    ] = None
+    force: Annotated[bool, _option("--force", help="Replace the result of another job.")] = False
+    dry_run: Annotated[bool, _option("--dry-run", help="Say what would be done: rows, forwards, bytes.")] = False
+
+    @property
+    def factory(self) -> str | None:
+        """The --arch of commands that read checkpoints."""
+        return None
+
+    @property
+    def settings(self) -> Settings:
+        """The options as the rooms below take them."""
+        return Settings(
+            arch=self.factory,
+            output=self.output,
+            force=self.force,
+            limit=self.limit,
+            per_class=self.per_class,
+            seed=self.seed,
+            device=self.device,
+            threads=self.threads,
+            batch_size=self.batch_size,
+            block=_block(self.block),
+            data_root=self.data_root,
+            parents=tuple(self.parent or ()),
+            dry_run=self.dry_run,
+        )
+
+
+@dataclass(frozen=True)
+class Reading(Common):
+    """The common options of commands that read checkpoints."""
+
+    arch: Annotated[
+        str | None,
+        _option("--arch", metavar="FILE.py:FACTORY", help="Where a checkpoint's own architecture file lies here."),
+    ] = None
+
+    @property
+    def factory(self) -> str | None:
+        """The --arch of commands that read checkpoints."""
+        return self.arch
+
+
+def _block(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise UsageError(f"--block '{text}' is not a number; use auto or a power of two.")
+    return int(text)
+
+
+def command(app: typer.Typer, name: str, *, examples: str, **settings: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Register a function as a command. Its last parameter, annotated `Common` or `Display`, receives the common options.
+
+    examples: worked commands, one a line, shown at the end of the help.
+    """
+
+    def register(function: Callable[..., int | None]) -> Callable[..., Any]:
+        hints = get_type_hints(function, include_extras=True)
+        own = list(inspect.signature(function).parameters.values())
+        kind: type[Display] = hints[own[-1].name]
+        shared = get_type_hints(kind, include_extras=True)
+        parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own[:-1]]
+        parameters += [
+            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=shared[f.name])
+            for f in fields(kind)
+        ]
+
+        @functools.wraps(function)
+        def run(**values: Any) -> None:
+            common = kind(**{f.name: values.pop(f.name) for f in fields(kind)})
+            _show_as(common)
+            OUTPUT.close_to_libraries()
+            code = function(**values, **{own[-1].name: common})
+            OUTPUT.finish()
+            raise typer.Exit(code or 0)
+
+        for parameter in parameters:
+            _name_environment(parameter)
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        epilog = "Examples:\n\n" + "\n\n".join(f"$ {line.strip()}" for line in examples.strip().splitlines())
+        app.command(name, epilog=epilog, context_settings=HELP, **settings)(run)
+        return function
+
+    return register
+
+
+def _show_as(display: Display) -> None:
+    if display.format not in FORMATS:
+        raise UsageError(
+            f"--format '{display.format}' is unknown.{nearest(display.format, FORMATS)} Use {'|'.join(FORMATS)}."
+        )
+    OUTPUT.format = display.format
+    OUTPUT.color = not (display.no_color or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb")
+    Progress.quiet = display.quiet
+
+
+def _name_environment(parameter: inspect.Parameter) -> None:
+    """Every option can be set by XAICLI_<OPTION>; SOURCE and other arguments cannot."""
+    for info in getattr(parameter.annotation, "__metadata__", ()):
+        if isinstance(info, typer.models.OptionInfo):
+            names = [info.envvar] if isinstance(info.envvar, str) else list(info.envvar or ())
+            info.envvar = list(dict.fromkeys([*names, f"XAICLI_{parameter.name.upper()}"]))
+            info.show_envvar = False

@@ -1,0 +1,57 @@
+"""`xaicli train`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xaicli.cli.completion import complete
+from xaicli.cli.options import Common, command
+from xaicli.cli.shape import parse_shape
+from xaicli.cli.whole import produce
+from xaicli.methods import parse_spec
+
+EXAMPLES = """
+xaicli train --data digits
+xaicli train --data shapes --arch resnet18-cifar --epochs 30 -o shapes.safetensors
+xaicli train --data digits --recipe adversarial:norm=l2,eps=0.5 --epochs 20
+xaicli train --data folder:flowers --input 3x64x64 --arch torchvision:resnet18
+xaicli train --data digits --epochs 15 | xaicli attack - -a pgd | xaicli explain - -m gradcam | xaicli evaluate -
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    command(app, "train", examples=EXAMPLES, rich_help_panel="The five verbs")(train)
+
+
+def train(
+    data: Annotated[str, typer.Option("--data", metavar="DATA", help="digits, shapes or folder:PATH.")],
+    arch: Annotated[
+        str,
+        typer.Option("--arch", metavar="NAME[:k=v]", help="cnn, resnet18-cifar, torchvision:NAME or FILE.py:FACTORY."),
+    ] = "cnn",
+    recipe: Annotated[
+        str, typer.Option("--recipe", metavar="NAME[:k=v,...]", autocompletion=complete("train"), help="How to train.")
+    ] = "standard",
+    epochs: Annotated[int, typer.Option("--epochs", min=1, metavar="N", help="Passes over the training data.")] = 15,
+    shape: Annotated[
+        str | None, typer.Option("--input", metavar="CxHxW", help="Image size to train at; the data's own by default.")
+    ] = None,
+    physical_batch: Annotated[
+        int | None,
+        typer.Option(
+            "--physical-batch", min=1, metavar="N", help="Rows in memory at once; gradients add up to --batch-size."
+        ),
+    ] = None,
+    *,
+    common: Common,
+) -> int:
+    """Train a classifier and write a checkpoint; the epoch that is best on held-out data is kept."""
+    spec = parse_spec("train", recipe)
+    size = parse_shape(shape) if shape else None
+    from xaicli.train.run import Request, train
+
+    request = Request(data, arch, spec, epochs, physical_batch, size)
+    return produce(common.settings, 1, ".safetensors", lambda settings: train(request, settings))

@@ -1,0 +1,1 @@
+"""The evaluate wing: metrics as pure functions of responses that the planner asks for once."""

@@ -1,0 +1,62 @@
+"""From per-row scores to aggregates: one mean with its interval per source and metric."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from xaicli.evaluate.metric import Metric, used_quantity
+from xaicli.evaluate.statistics import mean_estimate, proportion_estimate
+from xaicli.files.columns import Status
+from xaicli.files.merge import MergedRows, Summarise
+from xaicli.files.record import Record, plain_record
+
+
+def summarise_metrics(metrics: Sequence[Metric], sources: Sequence[Mapping[str, Any]], seed: int) -> Summarise:
+    """What a scores store computes from all its rows; rows that failed are left out."""
+
+    def summarise(rows: MergedRows) -> dict[str, str]:
+        ok = rows.column("status") == Status.OK
+        found = []
+        for number, source in enumerate(sources):
+            for metric in metrics:
+                for label in metric.columns:
+                    values = rows.column(f"sources/{number}/{label}")[ok]
+                    hits = metric.is_proportion and label == metric.label
+                    estimate = proportion_estimate(values) if hits else mean_estimate(values, seed=seed)
+                    found.append(
+                        {
+                            "source": number,
+                            "method": source["method"],
+                            "metric": label,
+                            "quantity": used_quantity(metric),
+                            "options": metric.spec.record,
+                            **asdict(estimate),
+                        }
+                    )
+        return {"aggregates/scores": json.dumps(found, sort_keys=True)}
+
+    return summarise
+
+
+def metric_records(
+    aggregates: Sequence[Mapping[str, Any]], parents: Sequence[Mapping[str, Any]], scores: Mapping[str, Any]
+) -> Iterator[Record]:
+    """Aggregates as records, each with its source's parents and the scores store it comes from."""
+    for entry in aggregates:
+        lineage = {**parents[entry["source"]], "scores": {"id": scores["id"], "path": scores["path"]}}
+        yield plain_record(
+            "metric",
+            metric=entry["metric"],
+            method=entry["method"],
+            value=entry["value"],
+            low=entry["low"],
+            high=entry["high"],
+            n=entry["n"],
+            undefined=entry["undefined"],
+            quantity=entry["quantity"],
+            options=entry["options"],
+            parents=lineage,
+        )

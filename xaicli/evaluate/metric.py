@@ -1,0 +1,90 @@
+"""One metric with its options, as the planner, the store and the statistics see it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xaicli.errors import UsageError
+from xaicli.evaluate.queries import EVALUATE
+from xaicli.evaluate.scores import Curves, Scores
+from xaicli.methods import Spec
+from xaicli.run.plan import Answers, Function, signature
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`label` names its columns: the metric, with `@baseline` where another than the default was asked for."""
+
+    spec: Spec
+    label: str
+
+    @property
+    def function(self) -> Function:
+        """The metric itself."""
+        return self.spec.method.load()
+
+    @property
+    def needs(self) -> list[str]:
+        """Everything it rests on, roots included."""
+        return EVALUATE.below(self.function)
+
+    @property
+    def is_proportion(self) -> bool:
+        """Whether its values are 0 or 1."""
+        return str(self.function.__annotations__.get("return")) == "Hits"
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of its figures, the metric's own first."""
+        return [self.label, *(f"{self.label}-{part}" for part in getattr(self.function, "parts", ()))]
+
+    def points(self, size: int) -> int:
+        """Points of its mean curve for images of so many pixels, 0 without one."""
+        count = getattr(self.function, "points", None)
+        if count is None:
+            return 0
+        names = inspect.signature(count).parameters
+        return int(count(**{k: v for k, v in {**self.spec.options, "size": size}.items() if k in names}))
+
+    def evaluate(self, answers: Answers) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Its columns and its curve for the rows of a block, as numpy arrays."""
+        key = answers.method_key(self.spec.name, self.spec.options)
+        scores: Scores = answers.call(self.function, self.spec.options, key)
+        figures = [scores.values, *scores.parts.values()]
+        columns = {name: figure.float().cpu().numpy() for name, figure in zip(self.columns, figures, strict=True)}
+        curves = {self.label: scores.curve.double().cpu().numpy()} if isinstance(scores, Curves) else {}
+        return columns, curves
+
+
+def name_metrics(specs: Sequence[Spec]) -> list[Metric]:
+    """Give every metric its label; two that differ in more than the baseline keep their whole specification."""
+    labels = [_label(spec) for spec in specs]
+    named = [
+        Metric(spec, label if labels.count(label) == 1 else str(spec).replace("/", "|"))
+        for spec, label in zip(specs, labels, strict=True)
+    ]
+    if len({metric.label for metric in named}) < len(named):
+        raise UsageError("the same metric with the same options is given twice; give it once.")
+    return named
+
+
+def planned_forwards(metrics: Sequence[Metric], sources: int, size: int) -> int:
+    """Forwards per row of all metrics over so many explainers; what does not depend on the explainer counts once."""
+    methods = [(metric.function, metric.spec.options) for metric in metrics]
+    everything = EVALUATE.planned(methods, size)
+    common = EVALUATE.planned(methods, size, without="attribution")
+    return common + sources * (everything - common)
+
+
+def used_quantity(metric: Metric) -> str:
+    """The quantity a metric looked at, for its record."""
+    options = dict(signature(metric.function).options)
+    return str(metric.spec.options.get("quantity", options.get("quantity", "probability")))
+
+
+def _label(spec: Spec) -> str:
+    baseline = spec.changed.get("baseline")
+    return f"{spec.name}@{baseline}" if baseline else spec.name

@@ -1,0 +1,214 @@
+"""What attribution metrics ask of a model: responses to perturbed images, each asked once and shared by all metrics.
+
+A root `attribution` or `mask` makes an answer belong to one explainer; everything else is shared between explainers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xaicli.explain.baselines import make_baseline
+from xaicli.explain.quantity import score
+from xaicli.run.calls import Answer, Calls
+from xaicli.run.plan import Function, Queries, forwards
+from xaicli.run.random import Stream
+
+TINY = 1e-6  # below it a share is undefined
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The root: some rows, the class that was explained, and how to ask about them."""
+
+    calls: Calls
+    images: Tensor  # [n, C, H, W] in [0, 1]
+    target: Tensor  # int64 [n]
+    against: Tensor  # int64 [n]
+
+    def scores(self, images: Tensor, quantity: str) -> Tensor:
+        """The quantity of one image per row, [n]."""
+        return score(self.calls.logits(images), self.target, self.against, quantity)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Responses while pixels are replaced: `scores` [n, points] after `counts` [n, points] pixels."""
+
+    counts: Tensor
+    scores: Tensor
+
+
+def image(subject: Subject) -> Tensor:
+    """The rows' images."""
+    return subject.images
+
+
+def order(attribution: Tensor, stream: Stream) -> Tensor:
+    """Pixels from the most to the least relevant, [n, pixels]; ties are broken by a seeded permutation of each row."""
+    flat = attribution.flatten(1)
+    shuffle = torch.as_tensor(np.argsort(stream.uniform((flat.shape[1],)), axis=1)).to(flat.device)
+    ranked = flat.gather(1, shuffle).argsort(dim=1, descending=True, stable=True)
+    return shuffle.gather(1, ranked)
+
+
+def baseline_image(image: Tensor, stream: Stream, *, baseline: str = "black") -> Tensor:
+    """What replaces removed pixels, [n, C, H, W]."""
+    return make_baseline("uniform" if baseline == "noise" else baseline, image, stream)
+
+
+@forwards(1)
+def logits(subject: Subject) -> Tensor:
+    """Logits of the images, [n, K]."""
+    return subject.calls.logits(subject.images)
+
+
+def image_score(subject: Subject, logits: Tensor, *, quantity: str = "logit") -> Tensor:
+    """The quantity of the image, [n]."""
+    return score(logits, subject.target, subject.against, quantity)
+
+
+@forwards(1)
+def baseline_logits(subject: Subject, baseline_image: Tensor) -> Tensor:
+    """Logits of the baseline, [n, K]."""
+    return subject.calls.logits(baseline_image)
+
+
+def baseline_score(subject: Subject, baseline_logits: Tensor, *, quantity: str = "logit") -> Tensor:
+    """The quantity of the baseline, [n]."""
+    return score(baseline_logits, subject.target, subject.against, quantity)
+
+
+def _interior(steps: int, size: int) -> int:
+    return min(steps, size) - 1
+
+
+@forwards(lambda steps, size: _interior(steps, size))
+def removal(
+    subject: Subject,
+    order: Tensor,
+    baseline_image: Tensor,
+    image_score: Tensor,
+    baseline_score: Tensor,
+    *,
+    steps: int = 100,
+    quantity: str = "probability",
+) -> Walk:
+    """Most relevant pixels replaced by the baseline first, in equal steps; the ends are the image and the baseline."""
+    counts = _equal_counts(steps, order)
+    inner = walk(subject, order, subject.images, baseline_image, counts[:, 1:-1], quantity)
+    return Walk(counts, torch.cat([image_score[:, None], inner, baseline_score[:, None]], dim=1))
+
+
+@forwards(lambda steps, size: _interior(steps, size))
+def insertion_walk(
+    subject: Subject,
+    order: Tensor,
+    baseline_image: Tensor,
+    image_score: Tensor,
+    baseline_score: Tensor,
+    *,
+    steps: int = 100,
+    quantity: str = "probability",
+) -> Walk:
+    """Most relevant pixels put onto the baseline first, in equal steps; the ends are the baseline and the image."""
+    counts = _equal_counts(steps, order)
+    inner = walk(subject, order, baseline_image, subject.images, counts[:, 1:-1], quantity)
+    return Walk(counts, torch.cat([baseline_score[:, None], inner, image_score[:, None]], dim=1))
+
+
+@forwards(lambda steps, size: steps or size)
+def positive_removal(
+    subject: Subject,
+    attribution: Tensor,
+    order: Tensor,
+    baseline_image: Tensor,
+    image_score: Tensor,
+    *,
+    steps: int | None = 50,
+    quantity: str = "logit",
+) -> Walk:
+    """Pixels of positive attribution replaced by the baseline, at equal shares of their mass or without `steps` one by one."""
+    positive = attribution.flatten(1).clamp_min(0).gather(1, order)
+    total = (positive > 0).sum(1, keepdim=True)
+    if steps is None:
+        ramp = torch.arange(int(total.max()) + 1, device=order.device)
+        counts = torch.minimum(ramp[None, :], total)
+    else:
+        mass = positive.double().cumsum(1)
+        mass = mass / mass[:, -1:].clamp_min(torch.finfo(torch.float64).tiny)
+        shares = torch.linspace(0, 1, steps + 1, dtype=torch.float64, device=order.device)
+        counts = 1 + torch.searchsorted(mass, shares.expand(len(mass), -1).contiguous() - 1e-12)
+        counts[:, 0] = 0
+        counts[:, -1] = total[:, 0]
+        counts = torch.minimum(counts, total)
+    inner = walk(subject, order, subject.images, baseline_image, counts[:, 1:], quantity)
+    return Walk(counts, torch.cat([image_score[:, None], inner], dim=1))
+
+
+@forwards(1)
+def masked_score(subject: Subject, attribution: Tensor, *, mask: str = "soft") -> Tensor:
+    """The probability of the explained class when the image is multiplied by the map, [n]; NaN without a positive pixel."""
+    positive = attribution.clamp_min(0)
+    if mask == "soft":
+        low = positive.amin((1, 2), keepdim=True)
+        high = positive.amax((1, 2), keepdim=True)
+        weights = (positive - low) / (high - low).clamp_min(torch.finfo(positive.dtype).tiny)
+    else:
+        weights = (attribution > 0).to(positive)
+    scores = subject.scores(subject.images * weights[:, None], "probability")
+    return torch.where(positive.amax((1, 2)) > 0, scores, torch.nan)
+
+
+def walk(subject: Subject, order: Tensor, start: Tensor, end: Tensor, counts: Tensor, quantity: str) -> Tensor:
+    """The quantity when the first `counts` [n, points] pixels of `order` of `start` are replaced by those of `end`."""
+    points = counts.shape[1]
+    if points == 0:
+        return start.new_zeros((len(start), 0))
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
+    rank = rank.view(len(start), 1, *start.shape[2:])
+    calls = subject.calls
+
+    def build(items: Tensor) -> Answer:
+        rows, at = items // points, items % points
+        replaced = rank[rows] < counts[rows, at].view(-1, 1, 1, 1)
+        return torch.where(replaced, end[rows], start[rows]), subject.target[rows], subject.against[rows]
+
+    def ask(images: Tensor, target: Tensor, against: Tensor) -> Answer:
+        return (score(calls.classifier(images), target, against, quantity),)
+
+    with torch.no_grad():
+        parts = [answers[0] for _, answers in calls.over(len(start) * points, build, ask)]
+    return torch.cat(parts).view(len(start), points)
+
+
+def _equal_counts(steps: int, order: Tensor) -> Tensor:
+    """Step k at round(k*pixels/K), the same for every row."""
+    pixels = order.shape[1]
+    points = np.rint(np.linspace(0, pixels, min(steps, pixels) + 1)).astype(np.int64)
+    return torch.as_tensor(points, device=order.device).expand(len(order), -1)
+
+
+QUERIES: dict[str, Function] = {
+    function.__name__: function
+    for function in (
+        image,
+        order,
+        baseline_image,
+        logits,
+        image_score,
+        baseline_logits,
+        baseline_score,
+        removal,
+        insertion_walk,
+        positive_removal,
+        masked_score,
+    )
+}
+
+EVALUATE = Queries(QUERIES, frozenset({"subject", "attribution", "mask", "labels", "clean"}))

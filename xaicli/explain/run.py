@@ -1,0 +1,189 @@
+"""One explain command: every checkpoint with its rows, every method a store, all methods sharing one plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from xaicli.errors import PluginError
+from xaicli.explain.explanation import Explanation
+from xaicli.explain.quantity import Target, check_quantity, parse_target
+from xaicli.explain.queries import EXPLAIN, Block, Scored, anchor_of
+from xaicli.files.columns import Status, attribution_columns
+from xaicli.files.layout import StoreLayout
+from xaicli.files.parents import Parents
+from xaicli.files.record import Record
+from xaicli.files.sources import Sources
+from xaicli.files.store import Store
+from xaicli.methods import Spec
+from xaicli.models.load import load_classifier
+from xaicli.run.blocks import Result, auto_block
+from xaicli.run.calls import Calls
+from xaicli.run.cases import Case, gather_cases
+from xaicli.run.device import memory_guard, prepare
+from xaicli.run.inputs import Rows
+from xaicli.run.job import make_job
+from xaicli.run.plan import Answers
+from xaicli.run.produce import Compute, Group, Planned, produce
+from xaicli.run.settings import Settings
+
+DEFAULTS = {"target": "predicted", "quantity": "logit"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of `explain`."""
+
+    sources: Sources
+    methods: Sequence[Spec]
+    data: str | None = None
+    target: str = "predicted"
+    quantity: str = "logit"
+    save_inputs: bool = False
+
+
+def explain(request: Request, settings: Settings) -> Iterator[Record]:
+    """Explain and yield one record per store."""
+    parents = Parents(request.sources, settings.parents)
+    cases = gather_cases(request.sources, parents, request.data, settings)
+    yield from produce([_group(case, request, settings) for case in cases], settings)
+
+
+def _group(case: Case, request: Request, settings: Settings) -> Group:
+    target = parse_target(request.target, case.meta.classes)
+    check_quantity(request.quantity, target)
+    planned = [_plan(case, spec, request, settings) for spec in request.methods]
+    explainers = [Explainer(spec) for spec in request.methods]
+
+    def ready() -> Compute:
+        device = prepare(settings)
+        classifier = load_classifier(case.checkpoint.path, device=device, arch=settings.arch)
+        calls = Calls(classifier, batch_size=settings.call_rows)
+
+        def compute(rows: Rows, wanted: Sequence[int]) -> Mapping[int, Result]:
+            with memory_guard(settings.call_rows):
+                answers = answers_for(rows, calls, target, request.quantity, settings.seed)
+                results = {}
+                for number in wanted:
+                    columns = explainers[number].columns(answers)
+                    if request.save_inputs:
+                        columns["data"] = rows.stored
+                    results[number] = Result(columns)
+                return results
+
+        return compute
+
+    names = ", ".join(spec.name for spec in request.methods)
+    return Group(case.inputs, planned, ready, f"explain {case.stem} ({names})")
+
+
+def _plan(case: Case, spec: Spec, request: Request, settings: Settings) -> Planned:
+    explainer = Explainer(spec)
+    height, width = case.meta.shape[1:]
+    forwards = explainer.forwards(height * width)
+    block = auto_block(forwards, settings.block)
+    extra = {"target": request.target, "quantity": request.quantity, "save_inputs": request.save_inputs}
+    job = make_job("explain", spec, case.job_parents, settings, block=block, extra=extra, defaults=DEFAULTS)
+    dataset = case.inputs.dataset
+    stored = "|u1" if case.images is None else "<f4"
+    layout = StoreLayout(
+        kind="attributions",
+        job=job.document,
+        history=(*case.lineage, job.document),
+        rows=len(case.inputs),
+        block=block,
+        columns=attribution_columns(
+            shape=(explainer.channels(case.meta.shape[0]), height, width),
+            classes=len(case.meta.classes),
+            key_length=case.inputs.longest_key,
+            completeness=explainer.promises_sum,
+            inputs=(dataset.shape, stored) if request.save_inputs else None,
+        ),
+        attributes={
+            "classes": list(case.meta.classes),
+            "quantity": request.quantity,
+            "reduce": explainer.reduce,
+            "forwards": forwards,
+        },
+    )
+    return Planned(job, f"{case.stem}.{spec.name}", layout, forwards, case.record_parents, metrics=_metrics)
+
+
+def _metrics(store: Store) -> dict[str, Any]:
+    metrics: dict[str, Any] = {"forwards_per_row": store.attributes["forwards"]}
+    if "completeness" in store.columns:
+        gaps = np.abs(store.column("completeness"))
+        metrics["completeness"] = float(np.nanmean(gaps)) if np.isfinite(gaps).any() else None
+    return metrics
+
+
+def answers_for(rows: Rows, calls: Calls, target: Target, quantity: str, seed: int) -> Answers:
+    """The planner's answers for some rows; queries are asked when the first method needs them."""
+    images = torch.as_tensor(rows.pixels).to(calls.device, calls.dtype)
+    labels = torch.as_tensor(rows.labels).to(calls.device)
+    block = Block(calls, images, labels, target, quantity)
+    return Answers(EXPLAIN, {"block": block}, seed=seed, index=tuple(int(number) for number in rows.index))
+
+
+class Explainer:
+    """One attribution method with its options, as the planner and the store see it."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.function = spec.method.load()
+        self.anchor = anchor_of(self.function)
+        returns = str(self.function.__annotations__.get("return"))
+        self.promises_sum = returns.startswith("Explanation")
+        self._per_channel = "PixelMaps" not in returns
+        self.reduce = "abs-sum" if "GradientMaps" in returns else "sum"
+
+    def forwards(self, size: int) -> int:
+        """Planned forwards per row; the anchor that a control map needs for its prediction is counted."""
+        methods: list[Any] = [(self.function, self.spec.options)]
+        needs = EXPLAIN.below(self.function)
+        extra = 0 if self.anchor in needs else 1
+        return EXPLAIN.planned(methods, size) + extra
+
+    def channels(self, image_channels: int) -> int:
+        """Channels of the stored map: those of the image if the method answers per channel, else one."""
+        return image_channels if self._per_channel else 1
+
+    def attribution(self, answers: Answers) -> tuple[Tensor, Tensor | None]:
+        """The map [n, C or 1, H, W] at the image's size, and the completeness gap [n] if the method has one."""
+        images = answers.ask("block", {}).images
+        result = answers.call(self.function, self.spec.options, answers.method_key(self.spec.name, self.spec.options))
+        gap = result.completeness if isinstance(result, Explanation) else None
+        maps = result.attribution if isinstance(result, Explanation) else result
+        if not isinstance(maps, Tensor) or maps.ndim != 4 or len(maps) != len(images):
+            raise PluginError(f"'{self.spec.name}' has to return maps [{len(images)}, C, h, w]; mend the method.")
+        if maps.shape[2:] != images.shape[2:]:
+            maps = interpolate(maps, size=tuple(images.shape[2:]), mode="bilinear", align_corners=False)
+        return maps, gap
+
+    def columns(self, answers: Answers) -> dict[str, np.ndarray[Any, Any]]:
+        """The store's columns for the block."""
+        maps, gap = self.attribution(answers)
+        scored: Scored = answers.ask(self.anchor, self.spec.options)
+        values = maps.float().cpu().numpy()
+        logits = scored.logits.float().cpu().numpy()
+        target = scored.target.cpu().numpy()
+        status = np.full(len(values), Status.OK, dtype=np.uint8)
+        status[target >= logits.shape[1]] = Status.FAILED  # --target label on an unknown label
+        finite = np.isfinite(values).all(axis=(1, 2, 3)) & np.isfinite(logits).all(axis=1)
+        status[~finite] = Status.NON_FINITE
+        columns = {
+            "attribution": values,
+            "prediction": logits,
+            "target": target.astype(np.uint16),
+            "against": scored.against.cpu().numpy().astype(np.uint16),
+            "status": status,
+        }
+        if gap is not None:
+            columns["completeness"] = gap.float().cpu().numpy()
+        return columns

@@ -1,0 +1,1 @@
+"""Artifacts on disk: atomic publishing, HDF5 stores that verify themselves, checkpoints and records."""

@@ -1,0 +1,1 @@
+"""The generate wing: images that show what a model has learned."""

@@ -1,0 +1,349 @@
+"""One table of all methods, and the one grammar `NAME[:k=v,...]` that names a method with its options.
+
+A method's signature and docstring are its documentation: its keyword-only parameters are the options, its first
+docstring line the summary. Both are read with `ast`, so listing, help and completion import nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from xaicli.errors import UsageError, nearest
+
+Value: TypeAlias = int | float | bool | str | tuple[int | float | str, ...] | None
+
+# Annotations with a range; to the type checker they are plain numbers.
+Count: TypeAlias = int  # 1, 2, 3, ...
+Positive: TypeAlias = float  # > 0
+NonNegative: TypeAlias = float  # >= 0
+Share: TypeAlias = float  # 0 .. 1
+
+# verb -> name -> (module:function below xaicli, aliases)
+TABLE: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
+    "train": {
+        "standard": ("train.recipes:standard", ()),
+        "adversarial": ("train.recipes:adversarial", ("at",)),
+    },
+    "attack": {
+        "fgsm": ("attack.gradient:fgsm", ()),
+        "pgd": ("attack.gradient:pgd", ()),
+        "gaussian-noise": ("attack.noise:gaussian_noise", ()),
+        "uniform-noise": ("attack.noise:uniform_noise", ()),
+    },
+    "explain": {
+        "random": ("explain.controls:random", ()),
+        "edges": ("explain.controls:edges", ()),
+        "saliency": ("explain.gradients:saliency", ()),
+        "input-x-gradient": ("explain.gradients:input_x_gradient", ("ixg",)),
+        "integrated-gradients": ("explain.gradients:integrated_gradients", ("ig",)),
+        "gradcam": ("explain.cams:gradcam", ("grad-cam",)),
+    },
+    "evaluate": {
+        "accuracy": ("evaluate.models:accuracy", ()),
+        "robust-accuracy": ("evaluate.models:robust_accuracy", ()),
+        "perturbation": ("evaluate.models:perturbation", ()),
+        "deletion": ("evaluate.curves:deletion", ()),
+        "insertion": ("evaluate.curves:insertion", ()),
+        "n-ord": ("evaluate.curves:n_ord", ()),
+        "average-drop": ("evaluate.masking:average_drop", ()),
+        "increase-in-confidence": ("evaluate.masking:increase_in_confidence", ()),
+        "pointing-game": ("evaluate.localisation:pointing_game", ()),
+        "relevance-mass": ("evaluate.localisation:relevance_mass", ()),
+    },
+    "generate": {
+        "class-images": ("generate.class_images:class_images", ()),
+    },
+}
+
+NOUNS = {"train": "recipe", "attack": "attack", "explain": "method", "evaluate": "metric", "generate": "generator"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword-only parameter of a method, as its signature states it."""
+
+    name: str
+    kind: str  # int, float, bool, str, Count, Positive, NonNegative, Share, choice
+    default: Value
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+    many: bool = False
+
+    @property
+    def key(self) -> str:
+        """The option's name on the command line."""
+        return self.name.replace("_", "-")
+
+    @property
+    def type_text(self) -> str:
+        """The type as help shows it, such as `black|white|blur` or `number > 0`."""
+        text = "|".join(self.choices) if self.choices else _KIND_TEXT[self.kind]
+        return f"{text},..." if self.many else text
+
+    def parse(self, text: str) -> Value:
+        """Turn command-line text into a value; ValueError says what was expected."""
+        if self.optional and text.lower() in ("none", "auto", "all"):
+            return None
+        if self.many:
+            return tuple(_parse_one(part, self.kind, self.choices) for part in text.split(","))  # type: ignore[misc]
+        return _parse_one(text, self.kind, self.choices)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What the table, the signature and the docstring say about one method."""
+
+    verb: str
+    name: str
+    aliases: tuple[str, ...]
+    target: str
+    summary: str
+    description: str
+    options: tuple[Option, ...]
+    queries: tuple[str, ...]
+
+    def load(self) -> Callable[..., Any]:
+        """Import the function behind the name."""
+        module, function = self.target.split(":")
+        loaded: Callable[..., Any] = getattr(import_module(f"xaicli.{module}"), function)
+        return loaded
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A method together with all its options: the parsed form of `NAME[:k=v,...]`."""
+
+    method: Method
+    values: tuple[tuple[str, Value], ...]
+
+    @property
+    def verb(self) -> str:
+        """The verb the method belongs to."""
+        return self.method.verb
+
+    @property
+    def name(self) -> str:
+        """The method's full name; an alias never gets this far."""
+        return self.method.name
+
+    @property
+    def options(self) -> dict[str, Value]:
+        """Every option by its Python name, defaults included."""
+        return dict(self.values)
+
+    @property
+    def changed(self) -> dict[str, Value]:
+        """The options whose value is not the default."""
+        defaults = {option.name: option.default for option in self.method.options}
+        return {name: value for name, value in self.values if value != defaults[name]}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The options as a record or a job shows them (command-line names)."""
+        return {
+            name.replace("_", "-"): list(value) if isinstance(value, tuple) else value for name, value in self.values
+        }
+
+    def __str__(self) -> str:
+        changed = ",".join(f"{name.replace('_', '-')}={show(value)}" for name, value in self.changed.items())
+        return f"{self.name}:{changed}" if changed else self.name
+
+
+def show(value: Value) -> str:
+    """A value as it would be typed on the command line."""
+    if isinstance(value, tuple):
+        return ",".join(show(part) for part in value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "none" if value is None else str(value)
+
+
+def names(verb: str) -> list[str]:
+    """All method names of a verb, in table order."""
+    return list(TABLE[verb])
+
+
+def describe(verb: str, name: str) -> Method:
+    """Look a method up by name or alias; UsageError names the nearest spelling."""
+    table = TABLE[verb]
+    found = name if name in table else next((n for n, (_, aliases) in table.items() if name in aliases), None)
+    if found is None:
+        known = [*table, *(alias for _, aliases in table.values() for alias in aliases)]
+        noun = NOUNS[verb]
+        hint = nearest(name, known)
+        raise UsageError(f"There is no {noun} '{name}' for {verb}.{hint} `xaicli methods {verb}` lists them all.")
+    return _read(verb, found)
+
+
+def parse_spec(verb: str, text: str, extra: Mapping[str, str] | None = None) -> Spec:
+    """Parse `NAME[:k=v,...]` against the method's signature.
+
+    A piece without `=` continues the value before it, so that lists can be written `eps=1/255,2/255`. `extra` are
+    options that the command sets for every method that has them and whose specification does not.
+    """
+    name, _, tail = text.partition(":")
+    method = describe(verb, name.strip())
+    known = {option.key: option for option in method.options}
+    given = split_options(tail, text)
+    for key, value in (extra or {}).items():
+        if key in known:
+            given.setdefault(key, value)
+    values: dict[str, Value] = {option.name: option.default for option in method.options}
+    for key, value in given.items():
+        option = known.get(key.replace("_", "-"))
+        if option is None:
+            listed = ", ".join(known) or "none"
+            raise UsageError(f"'{method.name}' has no option '{key}'.{nearest(key, known)} Its options are: {listed}.")
+        try:
+            values[option.name] = option.parse(value)
+        except ValueError as error:
+            raise UsageError(f"'{method.name}:{key}={value}' is not valid: {error}.") from None
+    return Spec(method, tuple(values.items()))
+
+
+def split_options(tail: str, text: str) -> dict[str, str]:
+    """Split `k=v,k2=v2` into a dictionary; UsageError for a key without a value or given twice."""
+    given: dict[str, str] = {}
+    last = ""
+    for piece in filter(None, (piece.strip() for piece in tail.split(","))):
+        key, equals, value = (part.strip() for part in piece.partition("="))
+        if not equals and last:
+            given[last] += f",{piece}"
+            continue
+        if not equals or not value:
+            raise UsageError(f"'{text}' cannot be read: write options as NAME:key=value,key=value.")
+        if key in given:
+            raise UsageError(f"'{text}' gives the option '{key}' twice; give it once.")
+        given[key] = value
+        last = key
+    return given
+
+
+def coerce(text: str, annotation: str) -> Value:
+    """Turn text into the type that an annotation names (`int`, `float`, `bool`, `str`, `int | None`, ...)."""
+    return _option("value", ast.parse(annotation, mode="eval").body, None).parse(text)
+
+
+_KIND_TEXT = {
+    "int": "whole number",
+    "float": "number",
+    "bool": "true|false",
+    "str": "text",
+    "Count": "whole number > 0",
+    "Positive": "number > 0",
+    "NonNegative": "number >= 0",
+    "Share": "number from 0 to 1",
+}
+_RANGES: dict[str, Callable[[float], bool]] = {
+    "Count": lambda value: value >= 1,
+    "Positive": lambda value: value > 0,
+    "NonNegative": lambda value: value >= 0,
+    "Share": lambda value: 0 <= value <= 1,
+}
+_TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def parse_number(text: str) -> float:
+    """Read a number, a fraction such as `8/255` included."""
+    top, slash, bottom = text.partition("/")
+    try:
+        value = float(top) / float(bottom) if slash else float(top)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"'{text}' is not a number") from None
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError(f"'{text}' is not a finite number")
+    return value
+
+
+def _parse_one(text: str, kind: str, choices: tuple[str, ...]) -> int | float | bool | str:
+    text = text.strip()
+    if kind == "choice":
+        if text not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}.{nearest(text, choices)}".rstrip("."))
+        return text
+    if kind == "str":
+        return text
+    if kind == "bool":
+        if text.lower() not in _TRUTH:
+            raise ValueError("expected true or false")
+        return _TRUTH[text.lower()]
+    value = parse_number(text)
+    if kind in ("int", "Count"):
+        if value != int(value):
+            raise ValueError(f"expected a {_KIND_TEXT[kind]}")
+        value = int(value)
+    if kind in _RANGES and not _RANGES[kind](value):
+        raise ValueError(f"expected a {_KIND_TEXT[kind]}")
+    return value
+
+
+@cache
+def _read(verb: str, name: str) -> Method:
+    target, aliases = TABLE[verb][name]
+    module, function = target.split(":")
+    path = Path(__file__).parent / Path(*module.split(".")).with_suffix(".py")
+    node = _definition(path, function)
+    text = ast.get_docstring(node) or ""
+    summary, _, description = text.partition("\n")
+    return Method(
+        verb=verb,
+        name=name,
+        aliases=aliases,
+        target=target,
+        summary=summary.strip(),
+        description=description.strip(),
+        options=tuple(_options(node)),
+        queries=tuple(argument.arg for argument in [*node.args.posonlyargs, *node.args.args]),
+    )
+
+
+@cache
+def _module(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _definition(path: Path, function: str) -> ast.FunctionDef:
+    for node in _module(path).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return node
+    raise LookupError(f"{path.name} does not define {function}")
+
+
+def _options(node: ast.FunctionDef) -> Iterator[Option]:
+    for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+        if argument.annotation is None or default is None:
+            raise LookupError(f"{node.name}: the option {argument.arg} needs a type and a default")
+        yield _option(argument.arg, argument.annotation, _constant(default))
+
+
+def _constant(node: ast.expr) -> Value:
+    """A default, evaluated without running code: literals and fractions of literals."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        top, bottom = ast.literal_eval(node.left), ast.literal_eval(node.right)
+        return float(top) / float(bottom)
+    value: Value = ast.literal_eval(node)
+    return value
+
+
+def _option(name: str, annotation: ast.expr, default: Value) -> Option:
+    if isinstance(annotation, ast.BinOp):  # X | None
+        inner = _option(name, annotation.left, default)
+        return Option(name, inner.kind, default, inner.choices, optional=True, many=inner.many)
+    if isinstance(annotation, ast.Subscript) and isinstance(annotation.value, ast.Name):
+        if annotation.value.id == "Literal":
+            items = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+            return Option(name, "choice", default, tuple(str(ast.literal_eval(item)) for item in items))
+        if annotation.value.id == "tuple" and isinstance(annotation.slice, ast.Tuple):
+            inner = _option(name, annotation.slice.elts[0], None)
+            return Option(name, inner.kind, default, inner.choices, many=True)
+    if isinstance(annotation, ast.Name) and annotation.id in _KIND_TEXT:
+        return Option(name, annotation.id, default)
+    raise LookupError(f"the option {name} has a type that the command line cannot read: {ast.unparse(annotation)}")

@@ -1,0 +1,243 @@
+"""Architectures by name: `cnn`, `cnn:width=32`, `torchvision:resnet18`, `FILE.py:FACTORY:k=v`, and how to build one.
+
+An option is a keyword-only parameter of the architecture's function: its annotation is its type.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xaicli.errors import InputError, PluginError, UsageError, nearest
+from xaicli.methods import Value, coerce, parse_number, show, split_options
+from xaicli.models.factory import Factory, read_factory, recorded_factory
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TORCHVISION = "torchvision:"
+
+# name -> (module:function below xaicli, summary)
+ARCHITECTURES: dict[str, tuple[str, str]] = {
+    "cnn": ("models.cnn:cnn", "small and quick: convolution, BatchNorm, ReLU blocks and global average pooling"),
+    "resnet18-cifar": ("models.resnet:resnet18_cifar", "ResNet-18 for small images: 3x3 stem, no max-pooling"),
+    "resnet34-cifar": ("models.resnet:resnet34_cifar", "ResNet-34 for small images: 3x3 stem, no max-pooling"),
+    "resnet50-cifar": ("models.resnet:resnet50_cifar", "ResNet-50 for small images: 3x3 stem, no max-pooling"),
+}
+_PATTERNS = {
+    "torchvision:NAME": "any classifier of torchvision, without its weights",
+    "FILE.py:FACTORY": "your own: called with num_classes, channels and options",
+}
+
+
+@dataclass(frozen=True)
+class Arch:
+    """An architecture with all its options, defaults included. `factory` is set for a user's own only."""
+
+    name: str
+    options: Mapping[str, Value] = field(default_factory=dict)
+    factory: Factory | None = None
+
+    @property
+    def slug(self) -> str:
+        """The name as part of a file name."""
+        return self.name.replace(".py:", "-").replace(":", "-")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a job depends on: all but the path of a user's file."""
+        record = {"name": self.name, "options": _jsonable(self.options)}
+        return {**record, "sha256": self.factory.sha256} if self.factory else record
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the checkpoint stores."""
+        return {**self.identity, "file": str(self.factory.path)} if self.factory else self.identity
+
+    def __str__(self) -> str:
+        options = ",".join(f"{name}={show(value)}" for name, value in self.options.items())
+        return f"{self.name}:{options}" if options else self.name
+
+
+def list_architectures() -> list[tuple[str, str]]:
+    """Names and one-line descriptions, for help texts."""
+    return [*((name, summary) for name, (_, summary) in ARCHITECTURES.items()), *_PATTERNS.items()]
+
+
+def parse_arch(text: str) -> Arch:
+    """Parse an architecture from the command line.
+
+    Raises UsageError for an unknown name or option (with the nearest spelling) and for a value of the wrong type,
+    MissingError for a factory file that is not there, and PluginError for one that cannot be imported.
+    """
+    text = text.strip()
+    if text.startswith(TORCHVISION):
+        return _torchvision(text)
+    if ".py:" in text:
+        path, name, tail = _split_factory(text)
+        factory = read_factory(path, name)
+        given = split_options(tail, text)
+        return Arch(f"{factory.path.name}:{name}", _factory_options(factory, given), factory)
+    if text.endswith(".py"):
+        raise UsageError(
+            f"'{text}' names no factory: write {text}:FACTORY, the function or class that makes the network."
+        )
+    name, _, tail = text.partition(":")
+    parameters = _parameters(name)
+    given = {key.replace("-", "_"): value for key, value in split_options(tail, text).items()}
+    _check_names(name, given, parameters)
+    return Arch(name, {**_defaults(name), **{k: _coerce(name, k, v, parameters[k]) for k, v in given.items()}})
+
+
+def arch_from_record(record: Mapping[str, Any], what: str, given: str | None = None) -> Arch:
+    """The architecture that a checkpoint names; a user's file is imported only if it passes the checks of `factory.py`.
+
+    what: the checkpoint's name for the error. given: the command's own --arch, which replaces the recorded path of a
+    factory. Raises InputError for a name or option that this version does not know and RefusedError for a file that is
+    not to be trusted.
+    """
+    name = str(record["name"])
+    options = {key: _value(key, value, what) for key, value in record["options"].items()}
+    if "file" in record:
+        copy = _split_factory(given) if given and ".py:" in given else None
+        return Arch(name, options, recorded_factory(record, what, copy[:2] if copy else None))
+    try:
+        # Nothing but a name may reach the parser: `evil.py:f` without a recorded sha256 would be imported.
+        arch = _torchvision(name) if name.startswith(TORCHVISION) else Arch(name, _defaults(name))
+        _check_names(name, options, arch.options)
+    except UsageError as error:
+        raise InputError(f"{what} has an architecture that this version of xaicli does not know: {error}") from None
+    for key, value in options.items():
+        if type(value) is not type(arch.options[key]):
+            raise InputError(
+                f"{what} gives its architecture {name} the bad option {key}={value!r}; write the file again."
+            )
+    return Arch(name, {**arch.options, **options})
+
+
+def build_network(arch: Arch, classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
+    """A network from normalised images [N, C, H, W] to logits [N, K], its weights drawn from torch's global generator.
+
+    Raises UsageError when the architecture cannot take images of this size, PluginError when a user's factory raises
+    or returns something else.
+    """
+    if arch.factory is not None:
+        from xaicli.models.contract import call_factory
+
+        return call_factory(arch.factory, arch.options, classes, channels, size)
+    if arch.name.startswith(TORCHVISION):
+        from xaicli.models.torchvision_models import build_torchvision
+
+        return build_torchvision(arch.name.removeprefix(TORCHVISION), classes, channels, size)
+    network: nn.Module = _builder(arch.name)(classes, channels, **arch.options)
+    return network
+
+
+def _torchvision(text: str) -> Arch:
+    from xaicli.models.torchvision_models import classifier_names
+
+    name, _, tail = text.removeprefix(TORCHVISION).partition(":")
+    known = classifier_names()
+    if name not in known:
+        raise UsageError(
+            f"torchvision has no classifier '{name}'.{nearest(name, known)} It has, for example, resnet18."
+        )
+    if tail:
+        raise UsageError(f"'{text}' gives options, but torchvision's models take none here; write {TORCHVISION}{name}.")
+    return Arch(f"{TORCHVISION}{name}")
+
+
+def _builder(name: str) -> Callable[..., nn.Module]:
+    if name not in ARCHITECTURES:
+        known = [*ARCHITECTURES, *_PATTERNS]
+        raise UsageError(f"there is no architecture '{name}'.{nearest(name, known)} Known are: {', '.join(known)}.")
+    module, function = ARCHITECTURES[name][0].split(":")
+    builder: Callable[..., nn.Module] = getattr(import_module(f"xaicli.{module}"), function)
+    return builder
+
+
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(_builder(name)).parameters.values()
+    return {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+
+
+def _defaults(name: str) -> dict[str, Value]:
+    return {key: parameter.default for key, parameter in _parameters(name).items()}
+
+
+def _split_factory(text: str) -> tuple[Path, str, str]:
+    """FILE.py:FACTORY:OPTIONS as path, name and the rest."""
+    file, _, rest = text.partition(".py:")
+    name, _, tail = rest.partition(":")
+    return Path(f"{file}.py"), name, tail
+
+
+def _factory_options(factory: Factory, given: Mapping[str, str]) -> dict[str, Value]:
+    """Options typed against whatever signature the user wrote; a value without a declared type is taken as it looks."""
+    parameters, anything = factory.parameters()
+    given = {key.replace("-", "_"): value for key, value in given.items()}
+    if not anything:
+        _check_names(factory.name, given, parameters)
+    for key, parameter in parameters.items():
+        if parameter.default is parameter.empty and key not in given:
+            raise UsageError(f"the factory '{factory.name}' needs the option {key}; write {factory.name}:{key}=VALUE.")
+    return {k: _coerce(factory.name, k, v, parameters.get(k)) for k, v in given.items()}
+
+
+def _check_names(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    for key in given:
+        if key not in known:
+            listed = ", ".join(known) or "none"
+            raise UsageError(f"'{name}' has no option '{key}'.{nearest(key, known)} Its options are: {listed}.")
+
+
+def _coerce(name: str, key: str, text: str, parameter: inspect.Parameter | None) -> Value:
+    annotation = _annotation(parameter)
+    if annotation is None:
+        return _as_it_looks(text)
+    try:
+        return coerce(text, annotation)
+    except ValueError as error:
+        raise UsageError(f"'{name}:{key}={text}' is not valid: {error}.") from None
+    except (LookupError, SyntaxError):
+        raise PluginError(
+            f"the option {key} of '{name}' has the type {annotation}, which the command line cannot read; "
+            "annotate it with int, float, bool or str."
+        ) from None
+
+
+def _annotation(parameter: inspect.Parameter | None) -> str | None:
+    if parameter is None:
+        return None
+    if parameter.annotation is not parameter.empty:
+        return inspect.formatannotation(parameter.annotation).strip("'\"")
+    if isinstance(parameter.default, bool | int | float | str):
+        return type(parameter.default).__name__
+    return None
+
+
+def _as_it_looks(text: str) -> Value:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        number = parse_number(text)
+    except ValueError:
+        return text
+    return int(text) if text.lstrip("+-").isdigit() else number
+
+
+def _value(key: str, value: object, what: str) -> Value:
+    """An option as JSON gave it back; a list was a tuple."""
+    if isinstance(value, list) and all(isinstance(item, int | float | str) for item in value):
+        return tuple(value)
+    if value is None or isinstance(value, int | float | str):
+        return value
+    raise InputError(f"{what} has a bad value for the option '{key}' of its architecture; write the file again.")
+
+
+def _jsonable(options: Mapping[str, Value]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}

@@ -1,0 +1,1 @@
+"""One run of work: jobs, rows, blocks, model calls, random streams, devices and progress."""

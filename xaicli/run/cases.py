@@ -1,0 +1,143 @@
+"""What a command works on: each checkpoint with its rows, put together from SOURCEs, --data and parents found by id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xaicli.data.dataset import Dataset
+from xaicli.data.open import open_data
+from xaicli.errors import InputError, UsageError
+from xaicli.files.artifact import Artifact
+from xaicli.files.checkpoint import CheckpointMeta, read_meta
+from xaicli.files.parents import Parents
+from xaicli.files.sources import Sources
+from xaicli.run.inputs import Inputs
+from xaicli.run.progress import warn
+from xaicli.run.selection import select
+from xaicli.run.settings import Settings
+from xaicli.run.stored import open_stored_images
+
+
+@dataclass(frozen=True)
+class Case:
+    """One checkpoint with the rows it is asked about. `stem` begins the default names of what comes out."""
+
+    checkpoint: Artifact
+    meta: CheckpointMeta
+    inputs: Inputs
+    images: Artifact | None
+    stem: str
+
+    @property
+    def job_parents(self) -> dict[str, Any]:
+        """The parents as a job names them: ids, and the data set by name and digest."""
+        if self.images is not None:
+            data = self.images.parents.get("data")
+            return {"checkpoint": self.checkpoint.id, "images": self.images.id, "data": data}
+        return {"checkpoint": self.checkpoint.id, "data": describe_data(self.inputs.dataset)}
+
+    @property
+    def record_parents(self) -> dict[str, Any]:
+        """The parents as a record names them: with the paths where they lie now."""
+        parents: dict[str, Any] = {"checkpoint": {"id": self.checkpoint.id, "path": str(self.checkpoint.path)}}
+        if self.images is not None:
+            parents["images"] = {"id": self.images.id, "path": str(self.images.path)}
+        data = dict(self.job_parents["data"] or {})
+        if self.images is None and self.inputs.dataset.path is not None:
+            data["path"] = str(self.inputs.dataset.path)
+        parents["data"] = data
+        return parents
+
+    @property
+    def lineage(self) -> list[dict[str, Any]]:
+        """The history of the nearest parent, to which the new job is appended."""
+        nearest = self.images or self.checkpoint
+        return list(nearest.history)
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """A data set as jobs and records name it."""
+    return {"name": dataset.name, "split": dataset.split, "digest": dataset.digest}
+
+
+def gather_cases(sources: Sources, parents: Parents, data: str | None, settings: Settings) -> list[Case]:
+    """Every checkpoint with the images given, or with --data, or with the test split of its own data."""
+    checkpoints = sources.of_kind("checkpoint")
+    images = sources.of_kind("images")
+    if images and data is not None:
+        raise UsageError("an images store and --data were both given; give one of them.")
+    if not checkpoints and not images:
+        raise UsageError("no checkpoint and no images store among the sources; name at least one.")
+    cases = []
+    for store in images:
+        for checkpoint in checkpoints or [parents.find("checkpoint", str(store.parents.get("checkpoint")), store)]:
+            cases.append(_case(checkpoint, open_stored_images(store.path), store, settings))
+    if not images:
+        for checkpoint in checkpoints:
+            dataset = open_checkpoint_data(checkpoint, data, parents, settings)
+            cases.append(_case(checkpoint, dataset, None, settings))
+    return cases
+
+
+def open_checkpoint_data(checkpoint: Artifact, data: str | None, parents: Parents, settings: Settings) -> Dataset:
+    """The data named by --data, or the test split of the data that a checkpoint was trained on, at its image size."""
+    meta, _ = read_meta(checkpoint.path)
+    shape = (meta.shape[0], meta.shape[1], meta.shape[2])
+    if data is not None:
+        return open_data(data, shape=shape, root=settings.data_root)
+    recorded = dict(meta.data or {})
+    if not recorded.get("name"):
+        raise UsageError(f"'{checkpoint.path.name}' does not say what data it was trained on; name some with --data.")
+    test = {**recorded, "split": "test", "digest": recorded.get("test_digest"), "train_digest": recorded.get("digest")}
+    return reopen_data(test, shape, parents, settings)
+
+
+def reopen_data(
+    recorded: dict[str, Any], shape: tuple[int, int, int] | None, parents: Parents, settings: Settings
+) -> Dataset:
+    """Open the data set that an artifact names; InputError when its digest is no longer the same."""
+    name, split = str(recorded["name"]), str(recorded["split"])
+    spec = name
+    if name.startswith("folder:"):
+        spec = f"folder:{_folder(name.removeprefix('folder:'), recorded, parents, settings)}"
+    dataset = open_data(spec, split=split, shape=shape, root=settings.data_root)
+    if recorded.get("digest") not in (None, dataset.digest):
+        raise InputError(f"the data '{name}:{split}' is not the data of record: its digest differs; restore that data.")
+    return dataset
+
+
+def _folder(name: str, recorded: dict[str, Any], parents: Parents, settings: Settings) -> Path:
+    """A folder of images has no path in any artifact: look where records point, below --data-root, and here."""
+    hint = next((parents.data_path(str(recorded[k])) for k in ("digest", "train_digest") if recorded.get(k)), None)
+    places = [hint, settings.data_root / name if settings.data_root else None, Path(name)]
+    found = next((place for place in places if place is not None and place.is_dir()), None)
+    if found is None:
+        raise UsageError(f"where the data 'folder:{name}' lies is not recorded; name it with --data folder:PATH.")
+    return found
+
+
+def _case(checkpoint: Artifact, dataset: Dataset, images: Artifact | None, settings: Settings) -> Case:
+    meta, _ = read_meta(checkpoint.path)
+    check_fit(meta, dataset, checkpoint.path.name)
+    stem = (images or checkpoint).stem
+    return Case(checkpoint, meta, Inputs(dataset, select(dataset, settings)), images, stem)
+
+
+def check_fit(meta: CheckpointMeta, dataset: Dataset, name: str) -> None:
+    """Refuse data whose channels, size or number of classes are not the checkpoint's; warn of other class names."""
+    shape = tuple(meta.shape)
+    if dataset.shape != shape:
+        raise InputError(f"'{name}' takes images of {_by(shape)}, but these are {_by(dataset.shape)}; name other data.")
+    if dataset.classes and len(dataset.classes) != len(meta.classes):
+        raise InputError(
+            f"'{name}' knows {len(meta.classes)} classes, but the data has {len(dataset.classes)}; name other data."
+        )
+    if dataset.classes and tuple(dataset.classes) != tuple(meta.classes):
+        warn(f"the class names of '{name}' and of the data differ; labels are compared by number.")
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(str(part) for part in shape)

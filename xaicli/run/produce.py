@@ -1,0 +1,120 @@
+"""From planned jobs to published stores: places, what is already finished, the block loop, the merge, the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xaicli.errors import UsageError
+from xaicli.files.artifact import Artifact
+from xaicli.files.columns import Status
+from xaicli.files.layout import StoreLayout
+from xaicli.files.record import Record, artifact_record, plain_record
+from xaicli.files.store import Store, open_store
+from xaicli.files.writer import StoreWriter
+from xaicli.run.blocks import Output, Result, run_blocks
+from xaicli.run.inputs import Inputs, Rows
+from xaicli.run.job import Job
+from xaicli.run.outputs import Named, finished, place
+from xaicli.run.settings import Settings
+
+Compute = Callable[[Rows, Sequence[int]], Mapping[int, Result]]
+Summarise = Callable[[Store], Mapping[str, Any]]
+Metrics = Callable[[Store], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One store to be made."""
+
+    job: Job
+    name: str  # default file name without job id and extension
+    layout: StoreLayout
+    forwards: int  # per row
+    parents: Mapping[str, Any]  # as the record shows them
+    summarise: Summarise | None = None
+    metrics: Metrics = field(default=lambda store: {})
+
+
+@dataclass(frozen=True)
+class Group:
+    """Stores that are made together from the same rows."""
+
+    inputs: Inputs
+    planned: Sequence[Planned]
+    prepare: Callable[[], Compute]  # loads the model; not called when nothing is left to do
+    text: str
+
+
+def produce(groups: Sequence[Group], settings: Settings) -> Iterator[Record]:
+    """Make every store that is not finished yet and yield all records, in the order planned."""
+    everything = [planned for group in groups for planned in group.planned]
+    paths = place([Named(planned.job, planned.name) for planned in everything], settings)
+    if len(set(paths)) < len(paths):
+        raise UsageError("two of the results would be the same file; leave the repeated method or source out.")
+    if settings.dry_run:
+        yield from (_forecast(planned, path) for planned, path in zip(everything, paths, strict=True))
+        return
+    taken = [finished(path, planned.job, settings) for planned, path in zip(everything, paths, strict=True)]
+    for group in groups:
+        start = next(i for i, planned in enumerate(everything) if planned is group.planned[0])
+        here = slice(start, start + len(group.planned))
+        yield from _make(group, paths[here], taken[here], settings)
+
+
+def _make(
+    group: Group, paths: Sequence[Path], taken: Sequence[Artifact | None], settings: Settings
+) -> Iterator[Record]:
+    todo = [number for number, artifact in enumerate(taken) if artifact is None]
+    writers = {n: StoreWriter(paths[n], group.planned[n].layout, force=settings.force) for n in todo}
+    if todo:
+        compute = group.prepare()
+        outputs = [Output(writers[number], group.planned[number].layout.block) for number in todo]
+
+        def answer(rows: Rows, wanted: Sequence[int]) -> Mapping[int, Result]:
+            results = compute(rows, [todo[number] for number in wanted])
+            return {number: results[todo[number]] for number in wanted}
+
+        run_blocks(group.inputs, outputs, answer, group.text)
+    for number, planned in enumerate(group.planned):
+        if number in writers:
+            with writers[number].finish(planned.summarise) as store:
+                yield _record(planned, store, paths[number])
+        else:
+            with open_store(paths[number]) as store:
+                yield _record(planned, store, paths[number])
+
+
+def _record(planned: Planned, store: Store, path: Path) -> Record:
+    status = store.column("status")
+    document = planned.job.document
+    return artifact_record(
+        kind=store.kind,
+        path=str(path),
+        id=store.id,
+        verb=str(document["verb"]),
+        method=str(document["method"] or ""),
+        options=document["options"],
+        rows=store.rows,
+        failed=int(np.sum(status != Status.OK)),
+        parents=planned.parents,
+        metrics=planned.metrics(store),
+    )
+
+
+def _forecast(planned: Planned, path: Path) -> Record:
+    layout = planned.layout
+    size = layout.rows * sum(column.row_bytes for column in layout.columns)
+    return plain_record(
+        "info",
+        path=str(path),
+        method=str(planned.job.document["method"] or ""),
+        rows=layout.rows,
+        blocks=layout.blocks,
+        forwards=layout.rows * planned.forwards,
+        bytes=size,
+    )

@@ -1,0 +1,1 @@
+"""The train wing: recipes and the one training loop."""

@@ -1,0 +1,64 @@
+"""One training batch: augmented images, labels, and random numbers that belong to its samples and epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xaicli.attack.plan import Draw
+from xaicli.run.random import Stream, generator
+
+CROP_SHARE = 1 / 8  # crop(4) of a 32-pixel side
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a recipe sees of one step."""
+
+    classifier: torch.nn.Module
+    images: Tensor  # [n, C, H, W] in [0, 1], augmented
+    labels: Tensor  # int64 [n]
+    stream: Stream
+
+    @property
+    def draw(self) -> Draw:
+        """Random numbers shaped like the images; the two kinds are independent of each other."""
+        shape = self.images.shape[1:]
+        return Draw(
+            lambda: torch.as_tensor(self.stream.normal(shape)).to(self.images),
+            lambda: torch.as_tensor(self.stream.uniform(shape)).to(self.images),
+        )
+
+    def mixed(self, alpha: float) -> tuple[Tensor, Tensor, Tensor, float]:
+        """Images mixed with their reversed batch, both labels, and the share of the first (1 without mixup)."""
+        if not alpha:
+            return self.images, self.labels, self.labels, 1.0
+        share = float(generator(self.stream.seed, f"{self.stream.name}/mixup", self.stream.index[0]).beta(alpha, alpha))
+        return share * self.images + (1 - share) * self.images.flip(0), self.labels, self.labels.flip(0), share
+
+
+def augment(images: Tensor, kind: str, stream: Stream) -> Tensor:
+    """Random shifts by up to an eighth of the side (edges repeated), and for `crop-flip` mirror images.
+
+    images: [n, C, H, W]. `auto` is `crop-flip` for three channels and `crop` for others (a mirrored digit is another
+    sign).
+    """
+    if kind == "auto":
+        kind = "crop-flip" if images.shape[1] == 3 else "crop"
+    if kind == "none":
+        return images
+    height, width = images.shape[2:]
+    reach = np.maximum(np.round(np.array([height, width]) * CROP_SHARE), 1)
+    draws = stream.fork("augment").uniform((3,))
+    shift = np.floor(draws[:, :2] * (2 * reach + 1)) - reach
+    rows = torch.as_tensor(np.clip(np.arange(height) + shift[:, :1], 0, height - 1).astype(np.int64))
+    columns = np.clip(np.arange(width) + shift[:, 1:2], 0, width - 1).astype(np.int64)
+    if kind == "crop-flip":
+        mirrored = draws[:, 2] < 0.5
+        columns[mirrored] = columns[mirrored, ::-1]
+    index = (torch.arange(len(images))[:, None, None], rows[:, :, None], torch.as_tensor(columns)[:, None, :])
+    moved = images.permute(0, 2, 3, 1)[tuple(part.to(images.device) for part in index)]
+    return moved.permute(0, 3, 1, 2).contiguous()
