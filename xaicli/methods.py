@@ -91,7 +91,7 @@ class Option:
         if self.optional and text.lower() in ("none", "auto", "all"):
             return None
         if self.many:
-            return tuple(_parse_one(part, self.kind, self.choices) for part in text.split(","))  # type: ignore[misc]
+            return tuple(_parse_one(part, self.kind, self.choices) for part in text.split(","))
         return _parse_one(text, self.kind, self.choices)
 
 

@@ -14,7 +14,8 @@ FACTORY = """
 from torch import nn
 
 def make(*, num_classes, channels, width: int = 4, slope: float = 0.5, bias: bool = True, name: str | None = None):
-    return nn.Sequential(nn.Conv2d(channels, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+    conv = nn.Conv2d(channels, width, 3)
+    return nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
 
 class Net(nn.Sequential):
     def __init__(self, num_classes, channels, hidden, **rest):

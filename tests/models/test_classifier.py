@@ -45,5 +45,5 @@ def test_it_can_be_traced() -> None:
 
 @pytest.mark.parametrize(("mean", "std"), [([0.5], [1.0] * 3), ([0.5] * 3, [1.0]), ([0.5] * 3, [1.0, 0.0, 1.0])])
 def test_normalisation_that_does_not_fit_is_refused(mean: list[float], std: list[float]) -> None:
-    with pytest.raises(ValueError, match="channels|positive"):
+    with pytest.raises(ValueError, match=r"channels|positive"):
         Classifier(nn.Identity(), mean, std, ["a"], SHAPE)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -10,7 +12,7 @@ from xaicli.models.cnn import cnn
 
 def parameters_by_hand(classes: int, channels: int, width: int, depth: int) -> int:
     widths = [channels, width, 2 * width, *[3 * width] * (depth - 2)]
-    convolutions = sum(9 * a * b for a, b in zip(widths, widths[1:], strict=False))
+    convolutions = sum(9 * a * b for a, b in pairwise(widths))
     return convolutions + 2 * sum(widths[1:]) + 3 * width * classes + classes
 
 

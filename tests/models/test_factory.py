@@ -124,7 +124,8 @@ def test_another_given_architecture_does_not_lift_the_checks(file: Path) -> None
 BROKEN = {
     "raises": ("def make(num_classes, channels): raise KeyError('x')", "raised KeyError: 'x'"),
     "exits": ("import sys\ndef make(num_classes, channels): sys.exit(3)", "raised SystemExit"),
-    "wrong signature": ("def make(classes): return 1", "raised TypeError"),
+    "wrong signature": ("def make(classes): return 1", "must accept num_classes and channels by name"),
+    "wrong call": ("def make(**options): return len(**options)", "raised TypeError"),
     "no module": ("def make(num_classes, channels): return 'x'", "returned str"),
     "no parameters": ("def make(num_classes, channels): return nn.Flatten()", "without parameters"),
     "wrong shape": (

@@ -1,4 +1,4 @@
-"""The attack engine: every sample walks on its own, leaves the batch when it is broken, and the next one takes its place.
+"""The attack engine: every sample walks on its own, leaves the batch when broken, and the next takes its place.
 
 A model call always holds exactly `batch_size` samples, whatever step each of them is at. Random numbers belong to the
 sample, so a result depends neither on neighbours nor on the order in which samples were let in.
@@ -22,7 +22,7 @@ from xaicli.run.random import Stream
 
 @dataclass(frozen=True)
 class Attacked:
-    """The outcome for n samples. `images` are the first broken iterate, else the one of highest loss, else the clean image."""
+    """The outcome for n samples: the first broken iterate, else the one of highest loss, else the clean image."""
 
     images: Tensor  # [n, C, H, W] in [0, 1]
     logits: Tensor  # [n, K] on `images`
@@ -110,7 +110,7 @@ class _Walk:
             draw = self._draw(left, "move")
             self.point[left] = self.attack.move(self.point[left], self.clean[left], gradient[kept], draw)
             self.steps[left] += 1
-        going = []
+        going: list[int] = []
         for row in left:
             self.walked[row] += 1
             (going if self.walked[row] < self.attack.steps else arrived).append(row)

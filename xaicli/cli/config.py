@@ -1,4 +1,4 @@
-"""--config FILE.toml: the top level sets common options, a table per verb sets the verb's; keys are long option names."""
+"""--config FILE.toml: the top level sets common options, a table per verb its own; keys are long option names."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def evaluate(
     *,
     common: Reading,
 ) -> int:
-    """Judge checkpoints, attacked images or attributions: a scores store, and one record per metric with its interval."""
+    """Judge checkpoints, attacked images or attributions: a scores store, and a record per metric with its interval."""
     for text in metric or ():
         parse_spec("evaluate", text)
     from xaicli.evaluate.run import evaluate

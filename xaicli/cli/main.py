@@ -27,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train image classifiers, attack them, explain them, evaluate the explanations, and see what a model has learned. "
+    help="Train image classifiers, attack and explain them, judge the explanations, and see what a model has learned. "
     "Every command prints records (JSON lines) that the next one reads: "
     "xaicli train --data digits | xaicli attack - -a pgd | xaicli explain - -m gradcam | xaicli evaluate -",
     epilog="Start with: xaicli demo",

@@ -131,7 +131,7 @@ def _block(text: str) -> int | None:
 
 
 def command(app: typer.Typer, name: str, *, examples: str, **settings: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Register a function as a command. Its last parameter, annotated `Common` or `Display`, receives the common options.
+    """Register a function as a command; its last parameter, annotated `Common` or `Display`, gets the common options.
 
     examples: worked commands, one a line, shown at the end of the help.
     """

@@ -19,7 +19,7 @@ FORMATS = ("auto", "table", "json")
 
 
 class Output:
-    """The one writer of standard output. Records are lines of JSON, or on a terminal rows of tables shown at the end."""
+    """The one writer of standard output: records are lines of JSON, or on a terminal tables shown at the end."""
 
     def __init__(self) -> None:
         self.format = "auto"
@@ -29,7 +29,7 @@ class Output:
         self._held: list[Record] = []
 
     def own(self) -> None:
-        """Take the descriptor away from everybody else; until a command starts, `sys.stdout` still reaches it (help)."""
+        """Take the descriptor from everybody else; until a command starts, `sys.stdout` still reaches it (help)."""
         sys.stdout.flush()
         self._descriptor = os.dup(1)
         os.dup2(2, 1)

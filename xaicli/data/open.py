@@ -1,7 +1,9 @@
 """Temporary."""
 
 from __future__ import annotations
+
 from pathlib import Path
+
 from xaicli.data.dataset import Dataset
 from xaicli.data.digits import open_digits
 

@@ -1,8 +1,7 @@
-"""One picture of `shapes`: what is drawn where and in which colours, and how it becomes pixels.
+"""What the pictures of `shapes` show: objects, distractors and backgrounds, drawn at random but without the class.
 
-A scene depends on (split, row) alone; its size and number of channels decide only how finely it is sampled. Nothing but
-the outline is chosen by the class: place, size, turn, colours and textures of object, distractor and background are
-drawn before the class is looked at, so that none of them can tell it.
+A scene depends on (split, row) alone. Nothing of it but the outline of the object is chosen by the class: places, sizes,
+turns, colours and textures are drawn before the class is looked at, so that none of them can tell it.
 """
 
 from __future__ import annotations
@@ -13,42 +12,189 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xaicli.data.outlines import DISTRACTORS, OUTLINES, Field, Outline
-from xaicli.data.patterns import PATTERNS, clouds
+from xaicli.data.dataset import Rows
+from xaicli.data.outlines import DISTRACTORS, OUTLINES, Field
+from xaicli.data.patterns import PATTERNS
 
 GENERATOR = 1
-"""The version of this file's drawing: raised whenever a pixel changes."""
+"""The version of the drawings: to be raised whenever a pixel changes. It is the key of all random numbers."""
 
-COARSE, FINE = 4, 7
-"""Lattice points per side of the two layers of the background's blotches."""
+NUMBERS = 192
+"""Random numbers set aside for each scene; those of the grain follow."""
+
+COARSE, FINE = 4, 8
+"""Cells per side of the two layers of blotches in the background."""
 
 GAP = 0.06
-"""Between the circles that hold object and distractor, in half sides of the image."""
+"""At least so far are the circles around object and distractor apart, in half sides of the picture."""
 
-OUTLINE_LIST: tuple[Outline, ...] = tuple(OUTLINES.values())
+TRIES = 12
+"""Places tried for a distractor before the corner opposite the object is taken, which is always free."""
+
 SPLIT_NUMBERS = {"train": 0, "test": 1}
 
 
 @dataclass(frozen=True, eq=False)
-class Thing:
-    """An object, a distractor or a background of every scene; each array is float32 [n, 1, 1]."""
+class Fill:
+    """Two colours and the texture that blends them; fields are [n, 1, 1]."""
 
+    pattern: Rows
+    frequency: Field
+    phase: tuple[Field, Field]
+    light: tuple[Field, Field]
+    colourfulness: Field
+    hue: tuple[Field, Field]
+
+
+@dataclass(frozen=True, eq=False)
+class Thing:
+    """An object or a distractor: one outline inside a circle; fields are [n, 1, 1] in half sides of the picture."""
+
+    outline: Rows
+    vary: Field
     x: Field
     y: Field
     radius: Field
     cosine: Field
     sine: Field
-    vary: Field
-    pattern: NDArray[np.int64]
-    frequency: Field
-    phase: Field
-    colours: tuple[Field, Field]
-    """Two, each [n, C, 1, 1]."""
+    fill: Fill
 
 
-def uniform(split: str, rows: NDArray[np.int64], words: int) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
-    """Raw random words of each row and the same as numbers in [0, 1): Philox, whose output numpy keeps stable."""
-    raw = np.empty((len(rows), words), dtype=np.uint64)
-    for row, line in zip(rows, raw, strict=True):
-        line[:] = np.random.Philox(key=GENERATOR, counter=[0, 0, int(row), SPLIT_NUMBERS[split]]).random_raw(words)
-    return (raw >> np.uint64(11)) * 2.0**-53, raw
+@dataclass(frozen=True, eq=False)
+class Scenes:
+    """Everything that is to be seen in some rows; the grain is left to the sampler, since it has one number a pixel."""
+
+    object: Thing
+    distractor: Thing
+    background: Fill
+    coarse: Field
+    fine: Field
+    """The lattices of the background's blotches, [n, g, g]."""
+    roughness: Field
+    grain: Field
+
+
+class Numbers:
+    """The random numbers of some rows, handed out in a fixed order."""
+
+    def __init__(self, split: str, rows: Rows) -> None:
+        # Raw output of Philox and exact arithmetic: numpy keeps these stable, unlike the methods of its Generator.
+        raw = np.stack([stream(split, 0, int(row)).random_raw(NUMBERS) for row in rows])
+        self._columns = (raw >> np.uint64(40)).astype(np.float32) / np.float32(2**24)
+        self._used = 0
+
+    def take(self, low: float = 0.0, high: float = 1.0) -> Field:
+        """The next number of each row in [low, high), [n, 1, 1]."""
+        return low + (high - low) * self.lattice(1)
+
+    def lattice(self, side: int) -> Field:
+        """The next side x side numbers of each row in [0, 1), [n, side, side]."""
+        first, self._used = self._used, self._used + side * side
+        return self._columns[:, first : self._used].reshape(-1, side, side)
+
+    def pick(self, count: int) -> Rows:
+        """The next number of each row as one of 0 .. count - 1, [n]."""
+        return (self.take()[:, 0, 0] * count).astype(np.int64)
+
+
+def stream(split: str, purpose: int, row: int) -> np.random.Philox:
+    """The random stream of a row; purpose 0 draws its picture, 1 (row 0) the classes of all rows."""
+    return np.random.Philox(key=GENERATOR, counter=[0, purpose, row, SPLIT_NUMBERS[split]])
+
+
+def class_numbers(split: str, count: int) -> Rows:
+    """The class of the first `count` rows: every ten rows hold each class once, in a random order."""
+    tens = -(-count // len(OUTLINES))
+    raw = stream(split, 1, 0).random_raw(tens * len(OUTLINES)).reshape(tens, -1)
+    return raw.argsort(axis=1, kind="stable").reshape(-1)[:count].astype(np.int64)
+
+
+def compose(split: str, rows: Rows, labels: Rows, *, reach: tuple[float, float] = (1.0, 1.0)) -> Scenes:
+    """Draw the scenes of these rows.
+
+    labels: the class of each row. reach: half width and half height of the picture, the shorter being 1.
+    """
+    numbers = Numbers(split, rows)
+    radius = numbers.take(0.36, 0.62)
+    x, y = ((side - radius) * numbers.take(-1, 1) for side in reach)
+    background, light = _background(numbers)
+    thing = Thing(labels, numbers.take(), x, y, radius, *_turn(numbers), _paint(numbers, light))
+    scenes = Scenes(
+        object=thing,
+        distractor=_distractor(numbers, thing, light, reach),
+        background=background,
+        coarse=numbers.lattice(COARSE + 1),
+        fine=numbers.lattice(FINE + 1),
+        roughness=numbers.take(0.1, 0.5),
+        grain=numbers.take(0.02, 0.1),
+    )
+    return scenes
+
+
+def _background(numbers: Numbers) -> tuple[Fill, Field]:
+    light = numbers.take(0.15, 0.85)
+    hue = numbers.take()
+    fill = Fill(
+        pattern=numbers.pick(len(PATTERNS)),
+        frequency=numbers.take(0.8, 2.5),
+        phase=(numbers.take(), numbers.take()),
+        light=(light - 0.12, light + 0.12),
+        colourfulness=numbers.take(0.0, 0.2),
+        hue=(hue, hue + numbers.take(-0.2, 0.2)),
+    )
+    return fill, light
+
+
+def _paint(numbers: Numbers, behind: Field) -> Fill:
+    """Colours that stand out from a background of this light."""
+    away = np.where(behind < 0.5, 1, -1).astype(np.float32)
+    light = behind + away * numbers.take(0.2, 0.45)
+    hue = numbers.take()
+    return Fill(
+        pattern=numbers.pick(len(PATTERNS)),
+        frequency=numbers.take(1.2, 2.4),
+        phase=(numbers.take(), numbers.take()),
+        light=(light, light + away * numbers.take(-0.05, 0.2)),
+        colourfulness=numbers.take(0.1, 0.4),
+        hue=(hue, hue + numbers.take(0.1, 0.5)),
+    )
+
+
+def _turn(numbers: Numbers) -> tuple[Field, Field]:
+    """Cosine and sine of a random angle, from the tangent of its half: exact arithmetic only."""
+    tangent, sign = numbers.take(-1, 1), np.where(numbers.take() < 0.5, 1, -1).astype(np.float32)
+    square = tangent * tangent
+    return sign * (1 - square) / (1 + square), sign * 2 * tangent / (1 + square)
+
+
+def _distractor(numbers: Numbers, thing: Thing, behind: Field, reach: tuple[float, float]) -> Thing:
+    """A thing of no class beside the object: its circle and the object's do not touch."""
+    radius = numbers.take(0.14, 0.22)
+    apart = thing.radius + radius + GAP
+    x, y = (np.where(place > 0, -1, 1) * (side - radius) for place, side in zip((thing.x, thing.y), reach, strict=True))
+    for _ in range(TRIES):
+        new_x, new_y = ((side - radius) * numbers.take(-1, 1) for side in reach)
+        free = (new_x - thing.x) ** 2 + (new_y - thing.y) ** 2 >= apart * apart
+        x, y = np.where(free, new_x, x), np.where(free, new_y, y)
+    outline = numbers.pick(len(DISTRACTORS))
+    return Thing(outline, numbers.take(), x, y, radius, *_turn(numbers), _paint(numbers, behind))
+
+
+Colours = NDArray[np.floating[Any]]
+
+
+def colours(fill: Fill, channels: int) -> tuple[Colours, Colours]:
+    """The two colours of a fill, [n, C, 1, 1]: a light, and a hue that leaves the mean of the channels alone."""
+    first, second = (
+        np.clip(light[:, None] + fill.colourfulness[:, None] * _hue_wave(hue[:, None], channels), 0.02, 0.98)
+        for light, hue in zip(fill.light, fill.hue, strict=True)
+    )
+    return first, second
+
+
+def _hue_wave(hue: Colours, channels: int) -> Colours:
+    """In [-1, 1]: one period of a triangle wave spread over the channels, less its mean; zero for a single channel."""
+    phase = hue + (np.arange(channels, dtype=np.float32) / np.float32(channels)).reshape(1, -1, 1, 1)
+    wave = np.abs(phase - np.floor(phase) - 0.5) * 4 - 1
+    total = sum(wave[:, channel : channel + 1] for channel in range(channels))
+    return wave - total / np.float32(channels)

@@ -121,7 +121,8 @@ def _judge(
     for source in sources[1:]:
         if not np.array_equal(source.inputs.index, first.inputs.index) or _data(source) != _data(first):
             raise InputError(
-                f"'{first.case.stem}' and '{source.case.stem}' are not judged on the same samples; give the same rows to both."
+                f"'{first.case.stem}' and '{source.case.stem}' are not judged on the same samples; "
+                "give both the same rows."
             )
     dataset = first.inputs.dataset
     size = dataset.height * dataset.width

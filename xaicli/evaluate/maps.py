@@ -171,7 +171,8 @@ def _common_index(sources: Sequence[Source]) -> npt.NDArray[np.int64]:
         same = len(source.store) == len(first) and np.array_equal(source.store.column("index"), index)
         if not same or not np.array_equal(source.store.column("sample"), samples):
             raise InputError(
-                f"'{first.path.name}' and '{source.store.path.name}' do not hold the same samples; explain the same rows."
+                f"'{first.path.name}' and '{source.store.path.name}' do not hold the same samples; "
+                "explain the same rows."
             )
     return index.astype(np.int64)
 

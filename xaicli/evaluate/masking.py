@@ -27,7 +27,7 @@ def average_drop(
 def increase_in_confidence(
     masked_score: Tensor, subject: Subject, logits: Tensor, *, mask: Literal["soft", "binary"] = "soft"
 ) -> Hits:
-    """Share of images whose probability rises when only the map's part is seen, higher is better (Chattopadhay et al., 2018).
+    """Share of images that the map's part alone makes more probable, higher is better (Chattopadhay et al., 2018).
 
     1 where p_c(x) < p_c(x * M), else 0. mask: as for average-drop. Undefined without a positive pixel.
     """

@@ -131,7 +131,7 @@ def positive_removal(
     steps: int | None = 50,
     quantity: str = "logit",
 ) -> Walk:
-    """Pixels of positive attribution replaced by the baseline, at equal shares of their mass or without `steps` one by one."""
+    """Pixels of positive attribution replaced by the baseline, at equal shares of their mass, or one by one."""
     positive = attribution.flatten(1).clamp_min(0).gather(1, order)
     total = (positive > 0).sum(1, keepdim=True)
     if steps is None:
@@ -151,7 +151,7 @@ def positive_removal(
 
 @forwards(1)
 def masked_score(subject: Subject, attribution: Tensor, *, mask: str = "soft") -> Tensor:
-    """The probability of the explained class when the image is multiplied by the map, [n]; NaN without a positive pixel."""
+    """The explained class's probability on the image times the map, [n]; NaN without a positive pixel."""
     positive = attribution.clamp_min(0)
     if mask == "soft":
         low = positive.amin((1, 2), keepdim=True)

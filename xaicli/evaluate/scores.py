@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def reports(*, parts: tuple[str, ...] = (), points: Callable[..., int] | None = None) -> Callable[[F], F]:
-    """Declare a metric's further parts, and the points of its curve as a function of its options and the image's size."""
+    """Declare a metric's further parts, and its curve's points as a function of its options and the image's size."""
 
     def mark(function: F) -> F:
         function.parts = parts  # type: ignore[attr-defined]

@@ -58,7 +58,8 @@ def identify(path: Path) -> Artifact:
         return Artifact(path, "checkpoint", id, dict(meta.job), meta.job_id, 0, tuple(meta.lineage))
     if kind == "pickle":
         raise RefusedError(
-            f"'{path}' is a pickle, which can run code when it is read; `xaicli import` turns its weights into a checkpoint."
+            f"'{path}' is a pickle, which can run code when it is read; "
+            "`xaicli import` turns its weights into a checkpoint."
         )
     if path.stat().st_size == 0:
         raise InputError(f"'{path}' is empty; run the command that made it again.")

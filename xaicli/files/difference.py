@@ -17,7 +17,7 @@ _BATCH = 256
 
 
 def compare(first: Path, second: Path, tolerance: float) -> list[dict[str, Any]]:
-    """One entry per part that differs by more than `tolerance`: its name, how many values, and the largest difference."""
+    """One entry per part that differs by more than `tolerance`: its name, how many values, the largest difference."""
     kinds = identify(first), identify(second)
     if kinds[0].kind != kinds[1].kind:
         raise InputError(f"'{first}' is a {kinds[0].kind} and '{second}' a {kinds[1].kind}; compare files of one kind.")

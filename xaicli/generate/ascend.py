@@ -15,7 +15,7 @@ from xaicli.run.calls import Answer, Calls
 
 @dataclass(frozen=True)
 class Ascended:
-    """Images [n, C, H, W] as they are stored (256 levels), their logits [n, K], score [n] and loss curve [n, steps + 1]."""
+    """Images [n, C, H, W] in 256 levels, as stored, their logits [n, K], score [n] and loss curve [n, steps + 1]."""
 
     images: Tensor
     logits: Tensor

@@ -20,7 +20,7 @@ class Ascent:
     guide: str
 
     def radius(self, side: int) -> float:
-        """The l2 distance that an image may move: 30 at 32 pixels, 40 at 128 (Santurkar et al., 2019), a power law between."""
+        """The l2 distance that an image may move: 30 at 32 pixels, 40 at 128 (Santurkar et al., 2019)."""
         return 30 * (side / 32) ** 0.2075 if self.eps is None else self.eps
 
     def stride(self, side: int) -> float:
@@ -37,7 +37,7 @@ def class_images(
     objective: Literal["logit", "cross-entropy"] = "logit",
     guide: Literal["none", "mask"] = "none",
 ) -> Ascent:
-    """Images that raise the logit of each class, from seeds that look like its training images (Santurkar et al., 2019).
+    """Images that raise a class's logit, from seeds that look like its training images (Santurkar et al., 2019).
 
     Normalised l2 steps within an l2 ball around the seed, clipped to [0, 1]. step, eps: pixel values of [0, 1]; auto is
     0.5 within 30 at 32 pixels and 1 within 40 at 128. start: `gaussian` draws from N(mean, covariance + 1e-4) of the

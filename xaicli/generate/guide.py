@@ -37,7 +37,8 @@ def class_weights(store: Store, wanted: Sequence[int]) -> dict[int, npt.NDArray[
         mean = np.maximum(totals[label] / max(counts[label], 1), 0)
         if not mean.max() > 0:
             raise InputError(
-                f"'{store.path.name}' has no positive attribution for class {label}; explain more rows or leave the class out."
+                f"'{store.path.name}' has no positive attribution for class {label}; "
+                "explain more rows or leave the class out."
             )
         weights[label] = (mean / mean.max()).astype(np.float32)
     return weights

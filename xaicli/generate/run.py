@@ -76,6 +76,7 @@ def _subjects(request: Request, parents: Parents) -> list[Subject]:
         raise UsageError("no checkpoint and no attributions store among the sources; name at least one.")
     if len(images) > 1:
         raise UsageError("one images store can be the start; give one.")
+    pairs: list[tuple[Artifact, Artifact | None]]
     if not checkpoints:
         pairs = [(parents.find("checkpoint", str(m.parents["checkpoint"]), m), m) for m in maps]
     elif len(maps) > 1:

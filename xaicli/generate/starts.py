@@ -68,7 +68,7 @@ def make_starts(
 
 
 def gaussian_draw(training: Dataset, wanted: Sequence[int], seed: int) -> Draw:
-    """Seeds from N(mean_c, covariance_c + 1e-4 I) of the class's training images averaged over 4x4 blocks, upsampled."""
+    """Seeds from N(mean_c, covariance_c + 1e-4 I) of the class's training images in 4x4 averages, upsampled."""
     fitted = {label: _fit(training, label) for label in wanted}
     channels, height, width = training.shape
     rows, columns = -(-height // POOL), -(-width // POOL)
@@ -103,12 +103,13 @@ def _fit(training: Dataset, label: int) -> tuple[npt.NDArray[np.float64], npt.ND
     images = to_float(training.read(positions).pixels).astype(np.float64)
     averaged = block_average(images).reshape(len(images), -1)
     covariance = np.cov(averaged, rowvar=False) + JITTER * np.eye(averaged.shape[1])
-    return averaged.mean(0), np.linalg.cholesky(covariance)
+    return averaged.mean(0), np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
 
 
 def block_average(images: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Means over 4x4 blocks, [n, C, ceil(H/4), ceil(W/4)]; the last block repeats the edge where the side is no multiple."""
+    """Means over 4x4 blocks, [n, C, ceil(H/4), ceil(W/4)]; a last block that is not full repeats the edge."""
     height, width = images.shape[2:]
     padded = np.pad(images, ((0, 0), (0, 0), (0, -height % POOL), (0, -width % POOL)), mode="edge")
     n, channels, tall, wide = padded.shape
-    return padded.reshape(n, channels, tall // POOL, POOL, wide // POOL, POOL).mean((3, 5))
+    blocks = padded.reshape(n, channels, tall // POOL, POOL, wide // POOL, POOL)
+    return np.asarray(blocks.mean((3, 5)), dtype=np.float64)

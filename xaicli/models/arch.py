@@ -12,9 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xaicli.errors import InputError, PluginError, UsageError, nearest
-from xaicli.methods import Value, coerce, parse_number, show, split_options
+from xaicli.errors import InputError, UsageError, nearest
+from xaicli.methods import Value, show, split_options
 from xaicli.models.factory import Factory, read_factory, recorded_factory
+from xaicli.models.options import check_names, coerce_option, restore_option
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,8 +90,8 @@ def parse_arch(text: str) -> Arch:
     name, _, tail = text.partition(":")
     parameters = _parameters(name)
     given = {key.replace("-", "_"): value for key, value in split_options(tail, text).items()}
-    _check_names(name, given, parameters)
-    return Arch(name, {**_defaults(name), **{k: _coerce(name, k, v, parameters[k]) for k, v in given.items()}})
+    check_names(name, given, parameters)
+    return Arch(name, {**_defaults(name), **{k: coerce_option(name, k, v, parameters[k]) for k, v in given.items()}})
 
 
 def arch_from_record(record: Mapping[str, Any], what: str, given: str | None = None) -> Arch:
@@ -101,14 +102,14 @@ def arch_from_record(record: Mapping[str, Any], what: str, given: str | None = N
     not to be trusted.
     """
     name = str(record["name"])
-    options = {key: _value(key, value, what) for key, value in record["options"].items()}
+    options = {key: restore_option(key, value, what) for key, value in record["options"].items()}
     if "file" in record:
         copy = _split_factory(given) if given and ".py:" in given else None
         return Arch(name, options, recorded_factory(record, what, copy[:2] if copy else None))
     try:
         # Nothing but a name may reach the parser: `evil.py:f` without a recorded sha256 would be imported.
         arch = _torchvision(name) if name.startswith(TORCHVISION) else Arch(name, _defaults(name))
-        _check_names(name, options, arch.options)
+        check_names(name, options, arch.options)
     except UsageError as error:
         raise InputError(f"{what} has an architecture that this version of xaicli does not know: {error}") from None
     for key, value in options.items():
@@ -181,62 +182,11 @@ def _factory_options(factory: Factory, given: Mapping[str, str]) -> dict[str, Va
     parameters, anything = factory.parameters()
     given = {key.replace("-", "_"): value for key, value in given.items()}
     if not anything:
-        _check_names(factory.name, given, parameters)
+        check_names(factory.name, given, parameters)
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in given:
             raise UsageError(f"the factory '{factory.name}' needs the option {key}; write {factory.name}:{key}=VALUE.")
-    return {k: _coerce(factory.name, k, v, parameters.get(k)) for k, v in given.items()}
-
-
-def _check_names(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    for key in given:
-        if key not in known:
-            listed = ", ".join(known) or "none"
-            raise UsageError(f"'{name}' has no option '{key}'.{nearest(key, known)} Its options are: {listed}.")
-
-
-def _coerce(name: str, key: str, text: str, parameter: inspect.Parameter | None) -> Value:
-    annotation = _annotation(parameter)
-    if annotation is None:
-        return _as_it_looks(text)
-    try:
-        return coerce(text, annotation)
-    except ValueError as error:
-        raise UsageError(f"'{name}:{key}={text}' is not valid: {error}.") from None
-    except (LookupError, SyntaxError):
-        raise PluginError(
-            f"the option {key} of '{name}' has the type {annotation}, which the command line cannot read; "
-            "annotate it with int, float, bool or str."
-        ) from None
-
-
-def _annotation(parameter: inspect.Parameter | None) -> str | None:
-    if parameter is None:
-        return None
-    if parameter.annotation is not parameter.empty:
-        return inspect.formatannotation(parameter.annotation).strip("'\"")
-    if isinstance(parameter.default, bool | int | float | str):
-        return type(parameter.default).__name__
-    return None
-
-
-def _as_it_looks(text: str) -> Value:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        number = parse_number(text)
-    except ValueError:
-        return text
-    return int(text) if text.lstrip("+-").isdigit() else number
-
-
-def _value(key: str, value: object, what: str) -> Value:
-    """An option as JSON gave it back; a list was a tuple."""
-    if isinstance(value, list) and all(isinstance(item, int | float | str) for item in value):
-        return tuple(value)
-    if value is None or isinstance(value, int | float | str):
-        return value
-    raise InputError(f"{what} has a bad value for the option '{key}' of its architecture; write the file again.")
+    return {k: coerce_option(factory.name, k, v, parameters.get(k)) for k, v in given.items()}
 
 
 def _jsonable(options: Mapping[str, Value]) -> dict[str, Any]:

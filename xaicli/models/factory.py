@@ -39,8 +39,11 @@ class Factory:
         except (TypeError, ValueError) as error:
             raise PluginError(f"the factory '{self.name}' of {self.path} has no readable signature: {error}.") from None
         named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        options = {name: p for name, p in found.items() if p.kind in named and name not in _FIXED}
-        return options, any(p.kind is p.VAR_KEYWORD for p in found.values())
+        settable = {name: p for name, p in found.items() if p.kind in named}
+        anything = any(p.kind is p.VAR_KEYWORD for p in found.values())
+        if not anything and not settable.keys() >= set(_FIXED):
+            raise PluginError(f"the factory '{self.name}' of {self.path} must accept {' and '.join(_FIXED)} by name.")
+        return {name: p for name, p in settable.items() if name not in _FIXED}, anything
 
 
 def read_factory(path: Path, name: str) -> Factory:

@@ -52,7 +52,9 @@ def state_arrays(classifier: nn.Module) -> dict[str, NDArray[Any]]:
 def network_state(tensors: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
     """The network's part of a checkpoint's tensors, without the prefix."""
     return {
-        name.removeprefix(PREFIX): torch.from_numpy(array) for name, array in tensors.items() if name.startswith(PREFIX)
+        name.removeprefix(PREFIX): torch.from_numpy(array).clone()
+        for name, array in tensors.items()
+        if name.startswith(PREFIX)
     }
 
 

@@ -89,7 +89,7 @@ def run_blocks(
 
 
 def _sum_of(curve: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-    """Sum of the finite rows of one whole block, followed by their count; never of parts, so its bits are the block's own."""
+    """Sum of the finite rows of one whole block (never of parts: its bits are the block's own), and their count."""
     finite = curve[np.isfinite(curve).all(axis=1)].astype(np.float64)
     return np.append(finite.sum(axis=0), float(len(finite)))
 

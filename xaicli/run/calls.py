@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from xaicli.models.classifier import Classifier
+
 Answer = tuple[Tensor, ...]
 
 
 class Calls:
     """Asks one classifier. `forwards` counts the rows asked, padding not included."""
 
-    def __init__(self, classifier: torch.nn.Module, *, batch_size: int = 32) -> None:
+    def __init__(self, classifier: Classifier, *, batch_size: int = 32) -> None:
         self.classifier = classifier
         self.batch_size = batch_size
         self.forwards = 0

@@ -53,7 +53,7 @@ def make_job(
     options: Mapping[str, Any] | None = None,
     libraries: tuple[str, ...] = (),
 ) -> Job:
-    """Describe a job. `extra` are further things it depends on (target, quantity, ...), `defaults` their default values."""
+    """Describe a job. `extra`: what else it depends on (target, quantity, ...); `defaults`: that at its default."""
     extra = dict(extra or {})
     document = {
         "verb": verb,

@@ -13,6 +13,7 @@ from xaicli.errors import UsageError
 from xaicli.files.artifact import Artifact
 from xaicli.files.columns import Status
 from xaicli.files.layout import StoreLayout
+from xaicli.files.merge import Summarise
 from xaicli.files.record import Record, artifact_record, plain_record
 from xaicli.files.store import Store, open_store
 from xaicli.files.writer import StoreWriter
@@ -23,7 +24,6 @@ from xaicli.run.outputs import Named, finished, place
 from xaicli.run.settings import Settings
 
 Compute = Callable[[Rows, Sequence[int]], Mapping[int, Result]]
-Summarise = Callable[[Store], Mapping[str, Any]]
 Metrics = Callable[[Store], Mapping[str, Any]]
 
 

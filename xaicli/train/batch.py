@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xaicli.attack.plan import Draw
+from xaicli.models.classifier import Classifier
 from xaicli.run.random import Stream, generator
 
 CROP_SHARE = 1 / 8  # crop(4) of a 32-pixel side
@@ -18,7 +19,7 @@ CROP_SHARE = 1 / 8  # crop(4) of a 32-pixel side
 class Batch:
     """What a recipe sees of one step."""
 
-    classifier: torch.nn.Module
+    classifier: Classifier
     images: Tensor  # [n, C, H, W] in [0, 1], augmented
     labels: Tensor  # int64 [n]
     stream: Stream

@@ -10,6 +10,7 @@ import torch
 from xaicli.attack.engine import Engine
 from xaicli.attack.plan import Attack
 from xaicli.data.dataset import Dataset, to_float
+from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls
 from xaicli.run.random import Stream
 
@@ -27,7 +28,7 @@ class Judge:
     prefix: str = "val_"
     attacked_rows: int = field(default=ATTACKED_ROWS)
 
-    def figures(self, classifier: torch.nn.Module) -> dict[str, float]:
+    def figures(self, classifier: Classifier) -> dict[str, float]:
         """Accuracies as fractions; the classifier is in eval mode meanwhile."""
         training = classifier.training
         classifier.eval()

@@ -9,7 +9,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from xaicli.data.dataset import Dataset, to_float
 from xaicli.errors import InputError, UsageError
 from xaicli.methods import Spec
+from xaicli.models.classifier import Classifier
 from xaicli.run.progress import Progress
 from xaicli.run.random import Stream, generator
 from xaicli.train.batch import Batch, augment
@@ -47,7 +48,7 @@ class Trained:
 
 
 def train_model(
-    classifier: torch.nn.Module, dataset: Dataset, judge: Judge, recipe: Spec, schedule: Schedule, text: str
+    classifier: Classifier, dataset: Dataset, judge: Judge, recipe: Spec, schedule: Schedule, text: str
 ) -> Trained:
     """Train in place by a recipe; select the epoch by `judge` on held-out data."""
     options = recipe.options
@@ -88,7 +89,7 @@ def train_model(
                 progress.advance()
             if not math.isfinite(losses):
                 raise InputError(f"the training diverged in epoch {epoch}: the loss is not finite; lower lr.")
-            judged = averaged.module if averaged is not None else classifier
+            judged = cast(Classifier, averaged.module) if averaged is not None else classifier
             figures = judge.figures(judged)
             history.append({"epoch": epoch, "loss": losses / used, **figures, "lr": used_rate})
             if not best or judge.rank(figures) >= best:
@@ -133,7 +134,7 @@ def _epoch(
     options: dict[str, Any],
     schedule: Schedule,
     epoch: int,
-    classifier: torch.nn.Module,
+    classifier: Classifier,
 ) -> Iterator[tuple[Tensor, Tensor, Stream]]:
     """One shuffled pass in batches of nearly equal size (a last batch of one sample would upset BatchNorm)."""
     device = next(classifier.parameters()).device
@@ -160,8 +161,8 @@ def _rate(name: str, optimizer: torch.optim.Optimizer, steps: int) -> torch.opti
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peak, total_steps=steps, cycle_momentum=False)
 
 
-def _average(classifier: torch.nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel | None:
+def _average(classifier: Classifier, decay: float) -> torch.optim.swa_utils.AveragedModel | None:
     if not decay:
         return None
-    average = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
+    average = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     return torch.optim.swa_utils.AveragedModel(classifier, multi_avg_fn=average, use_buffers=True)

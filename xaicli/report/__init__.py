@@ -1,0 +1,1 @@
+"""Figures and pages for people who look rather than read."""
