@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from xaicli.attack.norms import size
 from xaicli.attack.plan import Attack, Draw
 from xaicli.data.dataset import UNKNOWN
-from xaicli.run.calls import Answer, Calls
+from xaicli.run.calls import Answer, Calls, evaluating
 from xaicli.run.random import Stream
 
 
@@ -41,8 +41,9 @@ class Engine:
 
     def run(self, images: Tensor, labels: Tensor) -> Attacked:
         """Attack images [n, C, H, W] with true labels int64 [n]; samples that are wrong already are left alone."""
-        walk = _Walk(self, images, labels)
-        walk.run()
+        with evaluating(self.calls.classifier):
+            walk = _Walk(self, images, labels)
+            walk.run()
         return Attacked(
             images=walk.best,
             logits=walk.best_logits,
@@ -68,10 +69,11 @@ class _Walk:
         self.best_logits = self.clean_logits.clone()
         self.best_loss = torch.full((count,), float("-inf"), dtype=images.dtype, device=images.device)
         self.broken = torch.zeros(count, dtype=torch.bool, device=images.device)
+        self.lost = ~self.clean_logits.isfinite().all(1)
         self.steps = torch.zeros(count, dtype=torch.int64, device=images.device)
         self.walked = [0] * count  # steps in the present try
         self.tries = [0] * count
-        right = (self.clean_logits.argmax(1) == labels).tolist()
+        right = ((self.clean_logits.argmax(1) == labels) & ~self.lost).tolist()
         self.waiting = deque(row for row in range(count) if right[row])
 
     def run(self) -> None:
@@ -87,57 +89,65 @@ class _Walk:
             if len(arrived) >= batch or (arrived and not walking):
                 arrived, now = arrived[batch:], arrived[:batch]
                 self._judge(now, *self.calls.each(self._logits, self.point[now]))
-                self.waiting.extend(
-                    row for row in now if not self.broken[row] and self.tries[row] < self.attack.restarts
-                )
+                over = (self.broken | self.lost)[now].tolist()
+                tries = self.attack.restarts
+                self.waiting.extend(r for r, done in zip(now, over, strict=True) if not done and self.tries[r] < tries)
             if walking:
                 walking = self._walk(walking, arrived)
 
     def _begin(self, row: int) -> None:
-        draw = self._draw([row], "start")
-        self.point[row] = self.attack.start(draw, self.clean[row : row + 1])[0]
-        self.walked[row] = 0
         self.tries[row] += 1
+        self.walked[row] = 0
+        self.point[row] = self.attack.start(self._draw([row], "start"), self.clean[row : row + 1])[0]
 
     def _walk(self, rows: list[int], arrived: list[int]) -> list[int]:
         """One gradient call and one step for samples in the batch; returns those that walk on."""
-        logits, gradient = self.calls.each(self._gradient, self.point[rows], self.aim[rows])
+        index = torch.as_tensor(rows, device=self.clean.device)
+
+        def build(items: Tensor) -> Answer:
+            chosen = index[items]
+            return chosen, self.point[chosen], self.clean[chosen], self.aim[chosen]
+
+        def ask(chosen: Tensor, points: Tensor, clean: Tensor, aim: Tensor) -> Answer:
+            logits = self.calls.classifier(points.requires_grad_())
+            (gradient,) = torch.autograd.grad(self._loss(logits, aim).sum(), points)
+            draw = self._draw(chosen.tolist(), "move")
+            # moved with the padding: where sums are split depends on the number of rows
+            return logits.detach(), self.attack.move(points.detach(), clean, gradient, draw)
+
+        ((_, (logits, moved)),) = self.calls.over(len(rows), build, ask)
         self._judge(rows, logits)
-        fresh = (~self.broken[rows]).tolist()
-        kept = [position for position, alive in enumerate(fresh) if alive]
-        left = [rows[position] for position in kept]
-        if left:
-            draw = self._draw(left, "move")
-            self.point[left] = self.attack.move(self.point[left], self.clean[left], gradient[kept], draw)
-            self.steps[left] += 1
+        alive = ~(self.broken | self.lost)[index]
+        left = index[alive]
+        self.point[left] = moved[alive]
+        self.steps[left] += 1
         going: list[int] = []
-        for row in left:
+        for row in left.tolist():
             self.walked[row] += 1
             (going if self.walked[row] < self.attack.steps else arrived).append(row)
         return going
 
     def _judge(self, rows: list[int], logits: Tensor) -> None:
-        """Remember the best point of each sample: the first broken one, else the one of highest loss."""
-        loss = self._loss(logits, self.aim[rows])
-        predicted = logits.argmax(1)
-        broken = predicted == self.aim[rows] if self.attack.towards else predicted != self.labels[rows]
-        better = broken | (loss > self.best_loss[rows])
+        """Remember the best point of each sample: the first broken one, else the one of highest loss.
+
+        A sample whose logits are not finite is lost: it keeps those logits, by which its row fails.
+        """
         index = torch.as_tensor(rows, device=self.clean.device)
+        lost = ~logits.isfinite().all(1)
+        loss = self._loss(logits, self.aim[index])
+        predicted = logits.argmax(1)
+        broken = predicted == self.aim[index] if self.attack.towards else predicted != self.labels[index]
+        broken &= ~lost
+        better = broken | lost | (loss > self.best_loss[index])
         chosen = index[better]
         self.best[chosen] = self.point[chosen]
         self.best_logits[chosen] = logits[better]
         self.best_loss[chosen] = loss[better]
-        self.broken[index] = broken
+        self.broken[index], self.lost[index] = broken, lost
 
     def _logits(self, points: Tensor) -> Answer:
         with torch.no_grad():
             return (self.calls.classifier(points),)
-
-    def _gradient(self, points: Tensor, aim: Tensor) -> Answer:
-        points = points.requires_grad_()
-        logits = self.calls.classifier(points)
-        (gradient,) = torch.autograd.grad(self._loss(logits, aim).sum(), points)
-        return logits.detach(), gradient
 
     def _loss(self, logits: Tensor, aim: Tensor) -> Tensor:
         """The loss to be raised, one value a sample."""
@@ -161,12 +171,11 @@ class _Walk:
     def _draw(self, rows: list[int], what: str) -> Draw:
         """Random numbers that belong to each sample's present try and step, drawn only if the attack asks for them."""
         shape = self.clean.shape[1:]
-        streams = [self.stream.row(row, f"{what}:{self.tries[row]}:{self.walked[row]}") for row in rows]
 
-        def normal() -> Tensor:
-            return torch.cat([torch.as_tensor(stream.normal(shape)) for stream in streams]).to(self.clean)
+        def streams() -> list[Stream]:
+            return [self.stream.row(row, f"{what}:{self.tries[row]}:{self.walked[row]}") for row in rows]
 
-        def uniform() -> Tensor:
-            return torch.cat([torch.as_tensor(stream.uniform(shape)) for stream in streams]).to(self.clean)
-
-        return Draw(normal, uniform)
+        return Draw(
+            lambda: torch.cat([torch.as_tensor(stream.normal(shape)) for stream in streams()]).to(self.clean),
+            lambda: torch.cat([torch.as_tensor(stream.uniform(shape)) for stream in streams()]).to(self.clean),
+        )

@@ -51,8 +51,6 @@ def pgd(
 
 def _mover(norm: str, stride: float, radius: float) -> Move:
     def move(point: Tensor, clean: Tensor, gradient: Tensor, draw: Draw) -> Tensor:
-        dead = bool((gradient.flatten(1).abs().amax(1) == 0).any())
-        fallback = draw.normal() if dead else gradient
-        return project(point + stride * direction(gradient, norm, fallback), clean, radius, norm)
+        return project(point + stride * direction(gradient, norm, draw.normal), clean, radius, norm)
 
     return move

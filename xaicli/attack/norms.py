@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -16,18 +18,19 @@ def size(delta: Tensor, norm: str) -> Tensor:
     return flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
 
 
-def direction(gradient: Tensor, norm: str, fallback: Tensor) -> Tensor:
-    """The steepest direction of unit size; where the gradient is zero everywhere, that of `fallback`.
+def direction(gradient: Tensor, norm: str, fallback: Callable[[], Tensor]) -> Tensor:
+    """The steepest direction of unit size; where the gradient is zero everywhere, that of `fallback()`.
 
     For l2 this is g/norm(g) without an additive epsilon, so that a tiny gradient gives a full step.
     """
-    dead = gradient.flatten(1).abs().amax(1) == 0
+    largest = size(gradient, "linf")
+    dead = largest == 0
     if dead.any():
-        gradient = torch.where(_rows(dead), fallback, gradient)
+        gradient = torch.where(_rows(dead), fallback(), gradient)
+        largest = size(gradient, "linf")
     if norm == "linf":
         return gradient.sign()
-    # scaled first: the square of a tiny gradient would vanish
-    scaled = gradient / _rows(gradient.flatten(1).abs().amax(1).clamp_min(torch.finfo(gradient.dtype).tiny))
+    scaled = gradient / _rows(largest)  # the square of a tiny gradient would vanish
     return scaled / _rows(size(scaled, "l2"))
 
 
@@ -37,8 +40,9 @@ def project(point: Tensor, centre: Tensor, eps: float, norm: str) -> Tensor:
         return torch.minimum(torch.maximum(point, centre - eps), centre + eps).clamp(0, 1)
     delta = point - centre
     length = size(delta, norm)
+    shrink = torch.where(length > eps, eps / length, 1.0)
     # clipping each pixel toward the centre, which lies in the box, cannot make the perturbation larger
-    return (centre + delta * _rows((eps / length.clamp_min(1e-30)).clamp(max=1))).clamp(0, 1)
+    return (centre + delta * _rows(shrink)).clamp(0, 1)
 
 
 def random_point(centre: Tensor, eps: float, norm: str, draw: Draw) -> Tensor:
@@ -47,7 +51,7 @@ def random_point(centre: Tensor, eps: float, norm: str, draw: Draw) -> Tensor:
     if norm == "linf":
         return (centre + eps * (2 * uniform - 1)).clamp(0, 1)
     radius = eps * uniform.flatten(1)[:, 0] ** (1 / centre[0].numel())
-    return project(centre + _rows(radius) * direction(draw.normal(), norm, centre), centre, eps, norm)
+    return project(centre + _rows(radius) * direction(draw.normal(), norm, draw.normal), centre, eps, norm)
 
 
 def _rows(values: Tensor) -> Tensor:

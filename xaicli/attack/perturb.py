@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from xaicli.attack.plan import Attack, Draw
+from xaicli.run.calls import evaluating
 
 
 def perturb(attack: Attack, classifier: torch.nn.Module, images: Tensor, labels: Tensor, draw: Draw) -> Tensor:
@@ -14,9 +15,7 @@ def perturb(attack: Attack, classifier: torch.nn.Module, images: Tensor, labels:
 
     BatchNorm is in eval mode meanwhile, and parameters, their gradients and the training flags are left as they were.
     """
-    modes = [(module, module.training) for module in classifier.modules()]
-    classifier.eval()
-    try:
+    with evaluating(classifier):
         point = attack.start(draw, images)
         for _ in range(attack.steps):
             point = point.detach().requires_grad_()
@@ -24,6 +23,3 @@ def perturb(attack: Attack, classifier: torch.nn.Module, images: Tensor, labels:
             (gradient,) = torch.autograd.grad(loss, point)
             point = attack.move(point.detach(), images, gradient, draw)
         return point.detach()
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -31,6 +31,11 @@ from xaicli.run.random import Stream
 from xaicli.run.settings import Settings
 
 
+# Attacks and controls of every size share their draws: comparisons are paired, noise is where PGD starts, and more
+# steps or restarts go on from the same points.
+STREAM = "attack"
+
+
 @dataclass(frozen=True)
 class Request:
     """What the user asked of `attack`."""
@@ -59,10 +64,7 @@ def _group(case: Case, request: Request, settings: Settings) -> Group:
 
         def compute(rows: Rows, wanted: Sequence[int]) -> Mapping[int, Result]:
             with memory_guard(settings.call_rows):
-                return {
-                    n: Result(attack_rows(attacks[n], str(request.attacks[n]), rows, calls, settings.seed))
-                    for n in wanted
-                }
+                return {n: Result(attack_rows(attacks[n], rows, calls, settings.seed)) for n in wanted}
 
         return compute
 
@@ -95,12 +97,12 @@ def _plan(case: Case, spec: Spec, attack: Attack, settings: Settings) -> Planned
     return Planned(job, f"{case.stem}.{spec.name}", layout, forwards, case.record_parents, metrics=_metrics)
 
 
-def attack_rows(attack: Attack, stream: str, rows: Rows, calls: Calls, seed: int) -> Columns:
+def attack_rows(attack: Attack, rows: Rows, calls: Calls, seed: int) -> Columns:
     """The store's columns for some rows; rows without a true class or with logits that are not finite fail."""
     images = torch.as_tensor(rows.pixels).to(calls.device, calls.dtype)
     labels = torch.as_tensor(rows.labels).to(calls.device)
     index = tuple(int(number) for number in rows.index)
-    done = Engine(attack, calls, Stream(seed, f"attack:{stream}", index)).run(images, labels)
+    done = Engine(attack, calls, Stream(seed, STREAM, index)).run(images, labels)
     logits = done.logits.float().cpu().numpy()
     status = np.full(len(rows), Status.OK, dtype=np.uint8)
     status[rows.labels >= logits.shape[1]] = Status.FAILED
@@ -109,7 +111,7 @@ def attack_rows(attack: Attack, stream: str, rows: Rows, calls: Calls, seed: int
         "data": done.images.float().cpu().numpy(),
         "prediction": logits,
         "clean_prediction": done.clean_logits.argmax(1).cpu().numpy().astype(np.uint16),
-        "success": done.success.cpu().numpy(),
+        "success": done.success.cpu().numpy() & (status == Status.OK),
         "distance": done.distance.float().cpu().numpy(),
         "steps": done.steps.cpu().numpy().astype(np.uint32),
         "target": done.target.cpu().numpy().astype(np.uint16),

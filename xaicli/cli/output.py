@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,6 +28,7 @@ class Output:
         self._descriptor = 1
         self._stream: TextIO = sys.stdout
         self._held: list[Record] = []
+        self._collected: list[Record] | None = None
 
     def own(self) -> None:
         """Take the descriptor from everybody else; until a command starts, `sys.stdout` still reaches it (help)."""
@@ -52,11 +54,24 @@ class Output:
 
     def record(self, record: Record) -> None:
         """Emit one record now, or hold it for the table."""
-        if self.tabular:
+        if self._collected is not None:
+            self._collected.append(record)
+        elif self.tabular:
             self._held.append(record)
         else:
             self._stream.write(to_line(record) + "\n")
             self._stream.flush()
+
+    @contextmanager
+    def diverted(self) -> Iterator[list[Record]]:
+        """Collect the records of commands that run inside another one instead of emitting them."""
+        found: list[Record] = []
+        before = self.format, self.color, self._collected
+        self._collected = found
+        try:
+            yield found
+        finally:
+            self.format, self.color, self._collected = before
 
     def page(self, text: str) -> None:
         """Emit plain text for a person."""

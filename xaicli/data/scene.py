@@ -25,6 +25,9 @@ NUMBERS = 192
 COARSE, FINE = 4, 8
 """Cells per side of the two layers of blotches in the background."""
 
+TILT = 0.36
+"""Tangent of half the largest angle by which an object is turned, 40 degrees; distractors lie anyhow."""
+
 GAP = 0.06
 """At least so far are the circles around object and distractor apart, in half sides of the picture."""
 
@@ -115,10 +118,10 @@ def compose(split: str, rows: Rows, labels: Rows, *, reach: tuple[float, float] 
     labels: the class of each row. reach: half width and half height of the picture, the shorter being 1.
     """
     numbers = Numbers(split, rows)
-    radius = numbers.take(0.36, 0.62)
+    radius = numbers.take(0.44, 0.66)
     x, y = ((side - radius) * numbers.take(-1, 1) for side in reach)
     background, light = _background(numbers)
-    thing = Thing(labels, numbers.take(), x, y, radius, *_turn(numbers), _paint(numbers, light))
+    thing = Thing(labels, numbers.take(), x, y, radius, *_turn(numbers, TILT), _paint(numbers, light))
     scenes = Scenes(
         object=thing,
         distractor=_distractor(numbers, thing, light, reach),
@@ -126,7 +129,7 @@ def compose(split: str, rows: Rows, labels: Rows, *, reach: tuple[float, float] 
         coarse=numbers.lattice(COARSE + 1),
         fine=numbers.lattice(FINE + 1),
         roughness=numbers.take(0.1, 0.5),
-        grain=numbers.take(0.02, 0.1),
+        grain=0.02 + 0.2 * numbers.take() ** 2,
     )
     return scenes
 
@@ -148,7 +151,7 @@ def _background(numbers: Numbers) -> tuple[Fill, Field]:
 def _paint(numbers: Numbers, behind: Field) -> Fill:
     """Colours that stand out from a background of this light."""
     away = np.where(behind < 0.5, 1, -1).astype(np.float32)
-    light = behind + away * numbers.take(0.2, 0.45)
+    light = behind + away * (0.48 - 0.42 * numbers.take() ** 2)
     hue = numbers.take()
     return Fill(
         pattern=numbers.pick(len(PATTERNS)),
@@ -160,16 +163,16 @@ def _paint(numbers: Numbers, behind: Field) -> Fill:
     )
 
 
-def _turn(numbers: Numbers) -> tuple[Field, Field]:
-    """Cosine and sine of a random angle, from the tangent of its half: exact arithmetic only."""
-    tangent, sign = numbers.take(-1, 1), np.where(numbers.take() < 0.5, 1, -1).astype(np.float32)
+def _turn(numbers: Numbers, most: float) -> tuple[Field, Field]:
+    """Cosine and sine of a random angle, from the tangent of its half (at most `most`): exact arithmetic only."""
+    tangent = most * numbers.take(-1, 1)
     square = tangent * tangent
-    return sign * (1 - square) / (1 + square), sign * 2 * tangent / (1 + square)
+    return (1 - square) / (1 + square), 2 * tangent / (1 + square)
 
 
 def _distractor(numbers: Numbers, thing: Thing, behind: Field, reach: tuple[float, float]) -> Thing:
     """A thing of no class beside the object: its circle and the object's do not touch."""
-    radius = numbers.take(0.14, 0.22)
+    radius = numbers.take(0.15, 0.24)
     apart = thing.radius + radius + GAP
     x, y = (np.where(place > 0, -1, 1) * (side - radius) for place, side in zip((thing.x, thing.y), reach, strict=True))
     for _ in range(TRIES):
@@ -177,7 +180,7 @@ def _distractor(numbers: Numbers, thing: Thing, behind: Field, reach: tuple[floa
         free = (new_x - thing.x) ** 2 + (new_y - thing.y) ** 2 >= apart * apart
         x, y = np.where(free, new_x, x), np.where(free, new_y, y)
     outline = numbers.pick(len(DISTRACTORS))
-    return Thing(outline, numbers.take(), x, y, radius, *_turn(numbers), _paint(numbers, behind))
+    return Thing(outline, numbers.take(), x, y, radius, *_turn(numbers, 1), _paint(numbers, behind))
 
 
 Colours = NDArray[np.floating[Any]]

@@ -22,12 +22,14 @@ from xaicli.run.settings import Settings
 DEFAULTS = {
     "checkpoint": ("accuracy",),
     "images": ("robust-accuracy", "perturbation"),
+    "generated images": ("accuracy",),
     "attributions": ("deletion", "insertion", "average-drop", "increase-in-confidence"),
 }
 WITH_MASKS = ("pointing-game", "relevance-mass")
 ROOTS = {
     "checkpoint": {"subject", "labels"},
     "images": {"subject", "labels", "clean"},
+    "generated images": {"subject", "labels"},
     "attributions": {"subject", "labels", "attribution", "mask"},
 }
 ORDER = ("scores", "attributions", "images", "checkpoint")
@@ -47,7 +49,9 @@ def evaluate(request: Request, settings: Settings) -> Iterator[Record]:
     if kind == "attributions":
         judged = judge_maps(subjects, request, _metrics(kind, request), parents, settings)
     elif kind == "images":
-        judged = judge_images(subjects, request, _metrics(kind, request), parents, settings)
+        generated = all(artifact.job.get("verb") == "generate" for artifact in subjects)
+        metrics = _metrics("generated images" if generated else kind, request)
+        judged = judge_images(subjects, request, metrics, parents, settings)
     else:
         judged = judge_models(subjects, request, _metrics(kind, request), parents, settings)
     yield from _finish(judged, settings)
@@ -88,11 +92,8 @@ def _metrics(kind: str, request: Request) -> list[Metric]:
         } - ROOTS[kind]
         if missing:
             known = ", ".join(_fitting(kind))
-            raise UsageError(f"'{metric.spec.name}' does not judge {_PLURAL[kind]}; use {known}.")
+            raise UsageError(f"'{metric.spec.name}' does not judge a subject of kind {kind}; use {known}.")
     return metrics
-
-
-_PLURAL = {"checkpoint": "checkpoints", "images": "images", "attributions": "attributions"}
 
 
 def _fitting(kind: str) -> Sequence[str]:

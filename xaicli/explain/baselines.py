@@ -1,4 +1,7 @@
-"""Images that stand for the absence of evidence."""
+"""Images that stand for the absence of evidence.
+
+Only elementwise arithmetic and sums in double precision: an image's bits must not depend on how many come with it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import pad
 
 from xaicli.run.random import Stream
 
@@ -24,7 +27,7 @@ def make_baseline(name: str, images: Tensor, stream: Stream) -> Tensor:
     if name == "white":
         return torch.ones_like(images)
     if name == "mean":
-        return images.mean((2, 3), keepdim=True).expand_as(images).contiguous()
+        return images.double().mean((2, 3), keepdim=True).to(images).expand_as(images).contiguous()
     if name == "blur":
         return gaussian_blur(images, blur_sigma(images))
     if name == "uniform":
@@ -45,11 +48,17 @@ def blur_sigma(images: Tensor) -> float:
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """Separable Gaussian blur, truncated at four sigma, edges repeated."""
     radius = math.ceil(4 * sigma)
-    offsets = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    channels = images.shape[1]
-    across = kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
-    down = kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
-    wide = conv2d(pad(images, (radius, radius, 0, 0), mode="replicate"), across, groups=channels)
-    return conv2d(pad(wide, (0, 0, radius, radius), mode="replicate"), down, groups=channels)
+    taps = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
+    height, width = images.shape[2:]
+    wide = pad(images, (radius, radius, 0, 0), mode="replicate")
+    blurred = _weighted([wide[..., k : k + width] for k in range(len(taps))], taps)
+    tall = pad(blurred, (0, 0, radius, radius), mode="replicate")
+    return _weighted([tall[..., k : k + height, :] for k in range(len(taps))], taps)
+
+
+def _weighted(parts: list[Tensor], weights: list[float]) -> Tensor:
+    """The weighted mean of several tensors."""
+    total = torch.zeros_like(parts[0])
+    for part, weight in zip(parts, weights, strict=True):
+        total += part * (weight / sum(weights))
+    return total

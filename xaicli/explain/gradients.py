@@ -41,5 +41,5 @@ def integrated_gradients(
     gap, which more `steps` of the Gauss-Legendre rule make smaller.
     """
     attribution = (image - path_pass.baseline) * path_pass.gradient
-    gap = attribution.sum((1, 2, 3)) - (prediction.score - path_pass.baseline_score)
+    gap = attribution.double().sum((1, 2, 3)) - (prediction.score.double() - path_pass.baseline_score)
     return Explanation(attribution, gap)

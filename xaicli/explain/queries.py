@@ -16,7 +16,6 @@ from torch import Tensor
 
 from xaicli.explain.baselines import make_baseline
 from xaicli.explain.quantity import Target, score
-from xaicli.models.layers import find_layer
 from xaicli.run.calls import Answer, Calls
 from xaicli.run.plan import Function, Queries, forwards
 from xaicli.run.random import Stream
@@ -113,7 +112,7 @@ def input_pass(block: Block) -> InputPass:
 def layer_pass(block: Block, *, layer: str = "auto") -> LayerPass:
     """Activations of a layer and the quantity's gradient there; nothing below the layer is differentiated."""
     classifier = block.calls.classifier
-    module = classifier.network.get_submodule(find_layer(classifier, layer).name)
+    module = block.calls.layer(layer)
     captured: list[Tensor] = []
 
     def hook(_module: torch.nn.Module, _inputs: object, output: Tensor) -> Tensor:
@@ -165,10 +164,10 @@ def path_pass(block: Block, prediction: Scored, baseline_image: Tensor, *, steps
     points, weights = np.polynomial.legendre.leggauss(steps)
     nodes = torch.as_tensor((points + 1) / 2, dtype=images.dtype, device=images.device)
     shares = torch.as_tensor(weights / 2, dtype=images.dtype, device=images.device)
-    difference = images - baseline_image
+    difference, count = images - baseline_image, len(images)
 
     def build(items: Tensor) -> Answer:
-        rows, at = items // steps, nodes[items % steps].view(-1, 1, 1, 1)
+        rows, at = items % count, nodes[items // count].view(-1, 1, 1, 1)
         return baseline_image[rows] + at * difference[rows], prediction.target[rows], prediction.against[rows]
 
     def ask(points: Tensor, target: Tensor, against: Tensor) -> Answer:
@@ -177,8 +176,14 @@ def path_pass(block: Block, prediction: Scored, baseline_image: Tensor, *, steps
         return torch.autograd.grad(value.sum(), points)
 
     total = torch.zeros_like(images)
-    for items, (part,) in calls.over(len(images) * steps, build, ask):
-        total.index_add_(0, items // steps, part * shares[items % steps].view(-1, 1, 1, 1))
+    for items, (part,) in calls.over(count * steps, build, ask):
+        # all rows at one step, then all at the next: a row's terms are added in order, however the batches are cut
+        first, done = int(items[0]), 0
+        while done < len(part):
+            row, share = (first + done) % count, shares[(first + done) // count]
+            end = min(row + len(part) - done, count)
+            total[row:end] += share * part[done : done + end - row]
+            done += end - row
     at_baseline = score(calls.logits(baseline_image), prediction.target, prediction.against, block.quantity)
     return PathPass(total, baseline_image, at_baseline)
 

@@ -140,7 +140,7 @@ def _read_header(file: BinaryIO, size: int, path: Path) -> CheckpointMeta:
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > size - 8:
         if signature(path) == "pickle":
-            raise RefusedError(f"'{path}' is a pickle, which could run code when it is read; use `xaicli import` on it.")
+            raise RefusedError(f"'{path}' is a pickle, which could run code when read; use `xaicli import` on it.")
         raise _damaged(path, "it is truncated or no safetensors file")
     if length > _LARGEST_HEADER:
         raise _damaged(path, f"its header has {length} bytes, more than any checkpoint needs")

@@ -33,10 +33,10 @@ def signature(path: str | Path) -> Signature | None:
         raise MissingError(f"'{path}' cannot be read ({error.strerror}); check its permissions.") from error
     if start.startswith(_HDF5):
         return "store"
-    if start.startswith(_ZIP) or (start[:1] == b"\x80" and len(start) > 1 and start[1] in _PICKLE_PROTOCOLS):
-        return "pickle"
-    if len(start) == 9 and start[8:] == b"{":
+    if len(start) == 9 and start[8:] == b"{":  # first: the length of a header may begin like a pickle
         header = int.from_bytes(start[:8], "little")
         if header <= min(_SAFETENSORS_HEADER_LIMIT, size - 8):
             return "checkpoint"
+    if start.startswith(_ZIP) or (start[:1] == b"\x80" and len(start) > 1 and start[1] in _PICKLE_PROTOCOLS):
+        return "pickle"
     return None

@@ -52,7 +52,7 @@ def _from_stdin(stdin: BinaryIO, sources: Sources) -> None:
     head = stdin.read(9)
     if not head.strip():
         raise MissingError("standard input is empty; did the command before this one fail?")
-    if head.startswith(b"\x89HDF") or (len(head) == 9 and head[8:9] == b"{" and not head.startswith(b"{")):
+    if head.startswith(b"\x89HDF") or (head[8:] == b"{" and b"\0" in head):
         _add(sources, identify(_spool(head, stdin)))
         return
     found = 0

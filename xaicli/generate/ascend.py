@@ -47,7 +47,7 @@ def ascend(ascent: Ascent, calls: Calls, start: Tensor, target: Tensor, weights:
         if weights is not None:
             gradient = gradient * weights
         moving = gradient.flatten(1).abs().amax(1) > 0  # without a gradient there is no direction that means anything
-        step = torch.where(moving.view(-1, 1, 1, 1), direction(gradient, "l2", torch.ones_like(gradient)), 0)
+        step = torch.where(moving.view(-1, 1, 1, 1), direction(gradient, "l2", lambda: torch.ones_like(gradient)), 0)
         images = project(images + stride * step, start, radius, "l2")
     images = (images * 255).round() / 255
     logits = calls.logits(images)

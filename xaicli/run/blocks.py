@@ -47,7 +47,10 @@ class Output:
 
     def take(self, rows: Rows, start: int, stop: int, total: int, result: Result) -> None:
         """Add a unit's result; write the block when the unit completes it."""
-        self.waiting.append(Result(_with_identity(rows, result.columns), result.curves))
+        columns = _with_identity(rows, result.columns)
+        failed = columns["status"] != Status.OK
+        curves = {name: np.where(failed[:, None], np.nan, curve) for name, curve in result.curves.items()}
+        self.waiting.append(Result(columns, curves))
         if stop % self.block and stop != total:
             return
         columns = {k: np.concatenate([w.columns[k] for w in self.waiting]) for k in self.waiting[0].columns}
@@ -97,8 +100,8 @@ def _sum_of(curve: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
 def _with_identity(rows: Rows, columns: Columns) -> Columns:
     """Add the identifying columns; a row that is not ok loses its numbers."""
     whole = {**rows.columns(), **columns}
-    status = whole["status"]
-    status[rows.status != Status.OK] = rows.status[rows.status != Status.OK]
+    status = np.where(rows.status != Status.OK, rows.status, whole["status"])
+    whole["status"] = status
     failed = status != Status.OK
     if failed.any():
         for name, values in columns.items():

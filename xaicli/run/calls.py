@@ -7,13 +7,27 @@ are grouped (measured: the same image in another batch size differs by about 1e-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xaicli.models.classifier import Classifier
+from xaicli.models.layers import find_layer
 
 Answer = tuple[Tensor, ...]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode and give every module its own flag back afterwards."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training
 
 
 class Calls:
@@ -25,27 +39,50 @@ class Calls:
         self.forwards = 0
         parameter = next(classifier.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
+        self._layers: dict[str, nn.Module] = {}
+
+    def layer(self, name: str) -> nn.Module:
+        """A layer with a spatial map by its name; found once, because looking asks the model about an empty image."""
+        if name not in self._layers:
+            self._layers[name] = self.classifier.network.get_submodule(find_layer(self.classifier, name).name)
+        return self._layers[name]
 
     def over(
         self, total: int, build: Callable[[Tensor], Answer], ask: Callable[..., Answer]
     ) -> Iterator[tuple[Tensor, Answer]]:
         """Ask about items 0..total-1 in order; `build` makes the model's inputs for a vector of item numbers.
 
-        Yields (item numbers, answers), both without the padding.
+        Yields (item numbers, answers), both without the padding, which repeats the last item.
         """
         for start in range(0, total, self.batch_size):
-            items = torch.arange(start, min(start + self.batch_size, total), device=self.device)
-            padded = torch.nn.functional.pad(items, (0, self.batch_size - len(items)), value=int(items[-1]))
-            answers = ask(*build(padded))
-            self.forwards += len(items)
-            yield items, tuple(answer[: len(items)] for answer in answers)
+            items = self._items(start, total)
+            count = min(self.batch_size, total - start)
+            yield items[:count], self._asked(ask, build(items), count)
 
     def each(self, ask: Callable[..., Answer], *rows: Tensor) -> Answer:
         """Ask about every row of the given tensors; the answers come back concatenated in row order."""
-        chunks = [answers for _, answers in self.over(len(rows[0]), lambda i: tuple(r[i] for r in rows), ask)]
+        total = len(rows[0])
+        chunks: list[Answer] = []
+        for start in range(0, total, self.batch_size):
+            count = min(self.batch_size, total - start)
+            if count == self.batch_size:  # views: nothing is copied
+                inputs = tuple(row[start : start + count] for row in rows)
+            else:
+                items = self._items(start, total)
+                inputs = tuple(row[items] for row in rows)
+            chunks.append(self._asked(ask, inputs, count))
         return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits [n, K] of images [n, C, H, W] in [0, 1]."""
         with torch.no_grad():
             return self.each(lambda x: (self.classifier(x),), images)[0]
+
+    def _items(self, start: int, total: int) -> Tensor:
+        """The item numbers of one batch, the last item repeated."""
+        return torch.arange(start, start + self.batch_size, device=self.device).clamp_(max=total - 1)
+
+    def _asked(self, ask: Callable[..., Answer], inputs: Answer, count: int) -> Answer:
+        answers = ask(*inputs)
+        self.forwards += count
+        return tuple(answer[:count] for answer in answers)

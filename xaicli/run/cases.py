@@ -30,6 +30,7 @@ class Case:
     inputs: Inputs
     images: Artifact | None
     stem: str
+    data_path: Path | None = None  # where a record said that the images' data set lies
 
     @property
     def job_parents(self) -> dict[str, Any]:
@@ -46,8 +47,9 @@ class Case:
         if self.images is not None:
             parents["images"] = {"id": self.images.id, "path": str(self.images.path)}
         data = dict(self.job_parents["data"] or {})
-        if self.images is None and self.inputs.dataset.path is not None:
-            data["path"] = str(self.inputs.dataset.path)
+        path = self.data_path if self.images is not None else self.inputs.dataset.path
+        if path is not None:
+            data["path"] = str(path)
         parents["data"] = data
         return parents
 
@@ -74,11 +76,11 @@ def gather_cases(sources: Sources, parents: Parents, data: str | None, settings:
     cases = []
     for store in images:
         for checkpoint in checkpoints or [parents.find("checkpoint", str(store.parents.get("checkpoint")), store)]:
-            cases.append(_case(checkpoint, open_stored_images(store.path), store, settings))
+            cases.append(_case(checkpoint, open_stored_images(store.path), store, settings, parents))
     if not images:
         for checkpoint in checkpoints:
             dataset = open_checkpoint_data(checkpoint, data, parents, settings)
-            cases.append(_case(checkpoint, dataset, None, settings))
+            cases.append(_case(checkpoint, dataset, None, settings, parents))
     return cases
 
 
@@ -119,11 +121,15 @@ def _folder(name: str, recorded: dict[str, Any], parents: Parents, settings: Set
     return found
 
 
-def _case(checkpoint: Artifact, dataset: Dataset, images: Artifact | None, settings: Settings) -> Case:
+def _case(
+    checkpoint: Artifact, dataset: Dataset, images: Artifact | None, settings: Settings, parents: Parents
+) -> Case:
     meta, _ = read_meta(checkpoint.path)
     check_fit(meta, dataset, checkpoint.path.name)
     stem = (images or checkpoint).stem
-    return Case(checkpoint, meta, Inputs(dataset, select(dataset, settings)), images, stem)
+    recorded = dict((images.parents.get("data") if images else None) or {})
+    path = parents.data_path(str(recorded.get("digest")))
+    return Case(checkpoint, meta, Inputs(dataset, select(dataset, settings)), images, stem, path)
 
 
 def check_fit(meta: CheckpointMeta, dataset: Dataset, name: str) -> None:

@@ -17,6 +17,7 @@ def prepare(settings: Settings) -> torch.device:
         torch.set_num_threads(settings.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32: TF32 keeps three digits
     name = settings.device
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,14 +29,18 @@ class Rows:
     def __len__(self) -> int:
         return len(self.positions)
 
+    @cached_property
+    def samples(self) -> npt.NDArray[np.uint8]:
+        """The images' digests, [n, 16]; computed once for all stores of a run."""
+        return np.stack([np.frombuffer(sample_digest(image), dtype=np.uint8) for image in self.stored])
+
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """The columns that identify a row in every store."""
-        samples = [np.frombuffer(sample_digest(image), dtype=np.uint8) for image in self.stored]
         return {
             "index": self.index.astype(np.uint64),
             "label": self.labels.astype(np.uint16),
             "key": np.array([key.encode() for key in self.keys]),
-            "sample": np.stack(samples),
+            "sample": self.samples,
             "status": self.status.copy(),
         }
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
-from xaicli.methods import show
 from xaicli.run.random import Stream
 
 Function = Callable[..., Any]
@@ -61,7 +60,7 @@ class Queries:
     def key(self, name: str, options: Mapping[str, Any]) -> str:
         """`name:option=value,...` over all options that matter for this query, sorted."""
         used = self.used_options(name, options)
-        return f"{name}:{','.join(f'{k}={show(used[k])}' for k in sorted(used))}" if used else name
+        return f"{name}:{','.join(f'{k}={used[k]}' for k in sorted(used))}" if used else name
 
     def used_options(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a query and of all queries below it, with their effective values."""
@@ -145,7 +144,7 @@ class Answers:
 
     def method_key(self, name: str, options: Mapping[str, Any]) -> str:
         """The random stream of a method that draws numbers itself: its name and options."""
-        return f"{name}:{','.join(f'{k}={show(v)}' for k, v in sorted(options.items()))}"
+        return f"{name}:{','.join(f'{k}={v}' for k, v in sorted(options.items()))}"
 
     def _touches(self, name: str) -> bool:
         if name in self._queries.roots:

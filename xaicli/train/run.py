@@ -12,12 +12,14 @@ from xaicli.attack.gradient import pgd
 from xaicli.attack.plan import Attack
 from xaicli.data.dataset import Dataset
 from xaicli.data.open import open_data
+from xaicli.data.splits import SPLIT_SEED
 from xaicli.errors import UsageError
 from xaicli.files.checkpoint import CheckpointMeta, read_meta, write_checkpoint
 from xaicli.files.record import Record, artifact_record, plain_record
 from xaicli.methods import Spec
-from xaicli.models.arch import build_network, parse_arch
+from xaicli.models.arch import Arch, build_network, parse_arch
 from xaicli.models.classifier import Classifier
+from xaicli.models.state import state_arrays
 from xaicli.run.device import memory_guard, prepare
 from xaicli.run.job import Job, make_job
 from xaicli.run.outputs import Named, finished, place
@@ -56,8 +58,8 @@ def train(request: Request, settings: Settings) -> Iterator[Record]:
         request.physical_batch or settings.batch_size or DEFAULT_BATCH,
         settings.seed,
     )
-    data = {"name": fit.name, "split": "train", "digest": fit.digest, "test_digest": test.digest}
-    job = _job(request, settings, schedule, data, fit)
+    data = {"name": fit.name, "split": "train", "digest": fit.digest, "test_digest": test.digest, "split_seed": SPLIT_SEED}
+    job = _job(request, arch, settings, schedule, data, fit)
     stem = f"{fit.name.replace('folder:', '')}-{arch.slug}-{request.recipe.name}"
     (path,) = place([Named(job, stem, ".safetensors")], settings)
     if settings.dry_run:
@@ -68,7 +70,7 @@ def train(request: Request, settings: Settings) -> Iterator[Record]:
     if done is None:
         device = prepare(settings)
         with memory_guard(schedule.physical_batch):
-            meta, tensors = _fit(request, schedule, splits, job, data, device, stem)
+            meta, tensors = _fit(request, arch, schedule, splits, job, data, device, stem)
         id = write_checkpoint(path, tensors, meta)
     else:
         meta, id = read_meta(path)
@@ -90,9 +92,9 @@ def train(request: Request, settings: Settings) -> Iterator[Record]:
 SPLITS = ("fit", "val", "test")
 
 
-def _job(request: Request, settings: Settings, schedule: Schedule, data: dict[str, Any], fit: Dataset) -> Job:
+def _job(request: Request, arch: Arch, settings: Settings, schedule: Schedule, data: dict[str, Any], fit: Dataset) -> Job:
     extra = {
-        "arch": parse_arch(request.arch).identity,
+        "arch": arch.identity,
         "epochs": request.epochs,
         "shape": list(fit.shape),
         "physical_batch": schedule.physical_batch,
@@ -100,13 +102,14 @@ def _job(request: Request, settings: Settings, schedule: Schedule, data: dict[st
     whole = replace(settings, batch_size=schedule.batch_size)
     job = make_job("train", request.recipe, {"data": data}, whole, block=0, extra=extra)
     ordinary = (request.epochs, schedule.batch_size, schedule.physical_batch, settings.seed, request.shape)
-    changed = bool(request.recipe.changed) or ":" in request.arch.partition(":")[2] or "=" in request.arch
+    changed = bool(request.recipe.changed) or "=" in request.arch
     default = ordinary == (DEFAULT_EPOCHS, DEFAULT_BATCH, DEFAULT_BATCH, 0, None)
     return Job(job.document, suffix=changed or not default)
 
 
 def _fit(
     request: Request,
+    arch: Arch,
     schedule: Schedule,
     splits: dict[str, Dataset],
     job: Job,
@@ -119,7 +122,7 @@ def _fit(
     mean, std = Pixels(fit).moments()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)
-        network = build_network(parse_arch(request.arch), len(fit.classes), fit.channels, (fit.height, fit.width))
+        network = build_network(arch, len(fit.classes), fit.channels, (fit.height, fit.width))
         classifier = Classifier(network, mean, std, fit.classes, fit.shape).to(device)
         judge = Judge(splits["val"], attack, schedule.seed)
         trained = train_model(classifier, fit, judge, request.recipe, schedule, f"train {text}")
@@ -130,7 +133,7 @@ def _fit(
     meta = CheckpointMeta(
         job=job.document,
         job_id=job.id,
-        arch=parse_arch(request.arch).record,
+        arch=arch.record,
         classes=fit.classes,
         shape=fit.shape,
         mean=mean,
@@ -144,7 +147,7 @@ def _fit(
         lineage=(job.document,),
         versions=job.document["versions"],
     )
-    return meta, {name: tensor.detach().cpu().numpy() for name, tensor in trained.state.items()}
+    return meta, state_arrays(classifier)
 
 
 def _threat(recipe: Spec) -> Attack | None:
