@@ -163,7 +163,7 @@ def show(value: Value) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return "none" if value is None else str(value)
+    return "auto" if value is None else str(value)
 
 
 def names(verb: str) -> list[str]:
