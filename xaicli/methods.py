@@ -179,7 +179,7 @@ def describe(verb: str, name: str) -> Method:
         known = [*table, *(alias for _, aliases in table.values() for alias in aliases)]
         noun = NOUNS[verb]
         hint = nearest(name, known)
-        raise UsageError(f"There is no {noun} '{name}' for {verb}.{hint} `xaicli methods {verb}` lists them all.")
+        raise UsageError(f"there is no {noun} '{name}'.{hint} `xaicli methods {verb}` lists them all.")
     return _read(verb, found)
 
 
@@ -220,7 +220,7 @@ def split_options(tail: str, text: str) -> dict[str, str]:
             continue
         if not equals or not value:
             raise UsageError(f"'{text}' cannot be read: write options as NAME:key=value,key=value.")
-        if key in given:
+        if key.replace("_", "-") in {known.replace("_", "-") for known in given}:
             raise UsageError(f"'{text}' gives the option '{key}' twice; give it once.")
         given[key] = value
         last = key
@@ -248,6 +248,7 @@ _RANGES: dict[str, Callable[[float], bool]] = {
     "NonNegative": lambda value: value >= 0,
     "Share": lambda value: 0 <= value <= 1,
 }
+_LARGEST = 2**31 - 1  # no count of steps, masks or samples is larger, and tensors take it as an index
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -267,7 +268,8 @@ def _parse_one(text: str, kind: str, choices: tuple[str, ...]) -> int | float | 
     text = text.strip()
     if kind == "choice":
         if text not in choices:
-            raise ValueError(f"expected one of {', '.join(choices)}.{nearest(text, choices)}".rstrip("."))
+            hint = nearest(text, choices).strip().replace("Did", "did")
+            raise ValueError(f"expected one of {', '.join(choices)}{f' ({hint})' if hint else ''}")
         return text
     if kind == "str":
         return text
@@ -279,6 +281,8 @@ def _parse_one(text: str, kind: str, choices: tuple[str, ...]) -> int | float | 
     if kind in ("int", "Count"):
         if value != int(value):
             raise ValueError(f"expected a {_KIND_TEXT[kind]}")
+        if abs(value) > _LARGEST:
+            raise ValueError(f"expected a {_KIND_TEXT[kind]} of at most {_LARGEST}")
         value = int(value)
     if kind in _RANGES and not _RANGES[kind](value):
         raise ValueError(f"expected a {_KIND_TEXT[kind]}")

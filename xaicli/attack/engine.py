@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from xaicli.attack.loss import log_odds
 from xaicli.attack.norms import size
 from xaicli.attack.plan import Attack, Draw
 from xaicli.data.dataset import UNKNOWN
@@ -69,11 +69,10 @@ class _Walk:
         self.best_logits = self.clean_logits.clone()
         self.best_loss = torch.full((count,), float("-inf"), dtype=images.dtype, device=images.device)
         self.broken = torch.zeros(count, dtype=torch.bool, device=images.device)
-        self.lost = ~self.clean_logits.isfinite().all(1)
         self.steps = torch.zeros(count, dtype=torch.int64, device=images.device)
         self.walked = [0] * count  # steps in the present try
         self.tries = [0] * count
-        right = ((self.clean_logits.argmax(1) == labels) & ~self.lost).tolist()
+        right = ((self.clean_logits.argmax(1) == labels) & self.clean_logits.isfinite().all(1)).tolist()
         self.waiting = deque(row for row in range(count) if right[row])
 
     def run(self) -> None:
@@ -82,44 +81,44 @@ class _Walk:
         walking: list[int] = []
         arrived: list[int] = []  # last points, which need a forward but no gradient
         while self.waiting or walking or arrived:
-            while self.waiting and len(walking) < batch:
-                row = self.waiting.popleft()
-                self._begin(row)
-                (walking if self.attack.steps else arrived).append(row)
+            fresh = [self.waiting.popleft() for _ in range(min(batch - len(walking), len(self.waiting)))]
+            if fresh:
+                self._begin(fresh)
+                (walking if self.attack.steps else arrived).extend(fresh)
             if len(arrived) >= batch or (arrived and not walking):
                 arrived, now = arrived[batch:], arrived[:batch]
-                self._judge(now, *self.calls.each(self._logits, self.point[now]))
-                over = (self.broken | self.lost)[now].tolist()
-                tries = self.attack.restarts
-                self.waiting.extend(r for r, done in zip(now, over, strict=True) if not done and self.tries[r] < tries)
+                self._judge_last(now)
             if walking:
                 walking = self._walk(walking, arrived)
 
-    def _begin(self, row: int) -> None:
-        self.tries[row] += 1
-        self.walked[row] = 0
-        self.point[row] = self.attack.start(self._draw([row], "start"), self.clean[row : row + 1])[0]
+    def _begin(self, rows: list[int]) -> None:
+        for row in rows:
+            self.tries[row] += 1
+            self.walked[row] = 0
+        index = self._index(rows)
+        clean, draw = self.clean.index_select(0, index), self._draw(rows, "start")
+        self.point.index_copy_(0, index, self.attack.start(draw, clean))
 
     def _walk(self, rows: list[int], arrived: list[int]) -> list[int]:
         """One gradient call and one step for samples in the batch; returns those that walk on."""
-        index = torch.as_tensor(rows, device=self.clean.device)
+        index = self._index(rows)
 
         def build(items: Tensor) -> Answer:
             chosen = index[items]
-            return chosen, self.point[chosen], self.clean[chosen], self.aim[chosen]
+            return chosen, self.point.index_select(0, chosen), self.clean.index_select(0, chosen), self.aim[chosen]
 
         def ask(chosen: Tensor, points: Tensor, clean: Tensor, aim: Tensor) -> Answer:
             logits = self.calls.classifier(points.requires_grad_())
-            (gradient,) = torch.autograd.grad(self._loss(logits, aim).sum(), points)
-            draw = self._draw(chosen.tolist(), "move")
+            loss, slope = self._loss(logits, aim)
+            (gradient,) = torch.autograd.grad(logits, points, slope)
+            points, draw = points.detach(), self._draw(chosen.tolist(), "move")
             # moved with the padding: where sums are split depends on the number of rows
-            return logits.detach(), self.attack.move(points.detach(), clean, gradient, draw)
+            return points, logits.detach(), loss, self.attack.move(points, clean, gradient, draw)
 
-        ((_, (logits, moved)),) = self.calls.over(len(rows), build, ask)
-        self._judge(rows, logits)
-        alive = ~(self.broken | self.lost)[index]
+        ((_, (points, logits, loss, moved)),) = self.calls.over(len(rows), build, ask)
+        alive = self._judge(index, points, logits, loss)
         left = index[alive]
-        self.point[left] = moved[alive]
+        self.point.index_copy_(0, left, moved if len(left) == len(rows) else moved[alive])
         self.steps[left] += 1
         going: list[int] = []
         for row in left.tolist():
@@ -127,32 +126,44 @@ class _Walk:
             (going if self.walked[row] < self.attack.steps else arrived).append(row)
         return going
 
-    def _judge(self, rows: list[int], logits: Tensor) -> None:
+    def _judge_last(self, rows: list[int]) -> None:
+        """Judge the points where walks have ended; a sample that may try again waits for its turn."""
+        index = self._index(rows)
+        points = self.point.index_select(0, index)
+        (logits,) = self.calls.each(self._logits, points)
+        alive = self._judge(index, points, logits, self._loss(logits, self.aim[index])[0])
+        self.waiting.extend(row for row in index[alive].tolist() if self.tries[row] < self.attack.restarts)
+
+    def _judge(self, index: Tensor, points: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
         """Remember the best point of each sample: the first broken one, else the one of highest loss.
 
-        A sample whose logits are not finite is lost: it keeps those logits, by which its row fails.
+        A sample whose logits are not finite is lost: it keeps those logits, by which its row fails. Returns which
+        samples are neither broken nor lost.
         """
-        index = torch.as_tensor(rows, device=self.clean.device)
         lost = ~logits.isfinite().all(1)
-        loss = self._loss(logits, self.aim[index])
         predicted = logits.argmax(1)
         broken = predicted == self.aim[index] if self.attack.towards else predicted != self.labels[index]
         broken &= ~lost
-        better = broken | lost | (loss > self.best_loss[index])
+        over = broken | lost
+        better = over | (loss > self.best_loss[index])
         chosen = index[better]
-        self.best[chosen] = self.point[chosen]
+        self.best.index_copy_(0, chosen, points if len(chosen) == len(index) else points[better])
         self.best_logits[chosen] = logits[better]
         self.best_loss[chosen] = loss[better]
-        self.broken[index], self.lost[index] = broken, lost
+        self.broken[index] = broken
+        return ~over
 
     def _logits(self, points: Tensor) -> Answer:
         with torch.no_grad():
             return (self.calls.classifier(points),)
 
-    def _loss(self, logits: Tensor, aim: Tensor) -> Tensor:
-        """The loss to be raised, one value a sample."""
-        loss = cross_entropy(logits, aim, reduction="none")
-        return -loss if self.attack.towards else loss
+    def _loss(self, logits: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss to be raised, one value a sample, and its slope in the logits."""
+        loss, slope = log_odds(logits, aim)
+        return (-loss, -slope) if self.attack.towards else (loss, slope)
+
+    def _index(self, rows: list[int]) -> Tensor:
+        return torch.as_tensor(rows, device=self.clean.device)
 
     def _aims(self) -> Tensor:
         """The class whose loss drives each sample: the true one, or the one a targeted attack names."""
@@ -172,10 +183,8 @@ class _Walk:
         """Random numbers that belong to each sample's present try and step, drawn only if the attack asks for them."""
         shape = self.clean.shape[1:]
 
-        def streams() -> list[Stream]:
-            return [self.stream.row(row, f"{what}:{self.tries[row]}:{self.walked[row]}") for row in rows]
+        def draw(kind: str) -> Tensor:
+            streams = [self.stream.row(row, f"{what}:{self.tries[row]}:{self.walked[row]}") for row in rows]
+            return torch.cat([torch.as_tensor(getattr(stream, kind)(shape)) for stream in streams]).to(self.clean)
 
-        return Draw(
-            lambda: torch.cat([torch.as_tensor(stream.normal(shape)) for stream in streams()]).to(self.clean),
-            lambda: torch.cat([torch.as_tensor(stream.uniform(shape)) for stream in streams()]).to(self.clean),
-        )
+        return Draw(lambda: draw("normal"), lambda: draw("uniform"))

@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from xaicli.attack.norms import DEFAULT_EPS, direction, project, random_point
+from xaicli.attack.norms import DEFAULT_EPS, direction, project
+from xaicli.attack.norms import random_start as begin
 from xaicli.attack.plan import Attack, Draw, Move
 from xaicli.methods import Count, NonNegative, Positive
 
@@ -34,15 +35,16 @@ def pgd(
 ) -> Attack:
     """Projected gradient ascent on the cross-entropy from a random start (Madry et al., 2018).
 
-    eps: radius in pixel values of [0, 1]; auto is 8/255 for linf and 0.5 for l2. step: auto is 2.5*eps/steps. A sample
-    stops at its first misclassified iterate; `restarts` begin again from other random points. targeted: the loss of the
-    class that `towards` names is lowered instead, and success means that this class is predicted.
+    eps: radius in pixel values of [0, 1]; auto is 8/255 for linf and 0.5 for l2. step: auto is 2.5*eps/steps. The loss
+    is the log odds, which have the cross-entropy's direction but do not saturate. A sample stops at its first
+    misclassified iterate; `restarts` begin again from other random points. targeted: the loss of the class that
+    `towards` names is lowered instead, and success means that this class is predicted.
     """
     radius = DEFAULT_EPS[norm] if eps is None else eps
     stride = 2.5 * radius / steps if step is None else step
 
     def start(draw: Draw, clean: Tensor) -> Tensor:
-        return random_point(clean, radius, norm, draw) if random_start else clean
+        return begin(clean, radius, norm, draw) if random_start else clean
 
     return Attack(
         norm, radius, steps, restarts, start, _mover(norm, stride, radius), towards=towards if targeted else None

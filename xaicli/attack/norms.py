@@ -37,7 +37,7 @@ def direction(gradient: Tensor, norm: str, fallback: Callable[[], Tensor]) -> Te
 def project(point: Tensor, centre: Tensor, eps: float, norm: str) -> Tensor:
     """The point pulled back into the eps-ball around the centre and clipped to [0, 1]."""
     if norm == "linf":
-        return torch.minimum(torch.maximum(point, centre - eps), centre + eps).clamp(0, 1)
+        return point.clamp(centre - eps, centre + eps).clamp_(0, 1)
     delta = point - centre
     length = size(delta, norm)
     shrink = torch.where(length > eps, eps / length, 1.0)
@@ -47,11 +47,22 @@ def project(point: Tensor, centre: Tensor, eps: float, norm: str) -> Tensor:
 
 def random_point(centre: Tensor, eps: float, norm: str, draw: Draw) -> Tensor:
     """A point drawn uniformly from the eps-ball, clipped to [0, 1]."""
-    uniform = draw.uniform()
     if norm == "linf":
-        return (centre + eps * (2 * uniform - 1)).clamp(0, 1)
-    radius = eps * uniform.flatten(1)[:, 0] ** (1 / centre[0].numel())
-    return project(centre + _rows(radius) * direction(draw.normal(), norm, draw.normal), centre, eps, norm)
+        return (centre + eps * (2 * draw.uniform() - 1)).clamp(0, 1)
+    return _along_noise(centre, eps, draw, power=1 / centre[0].numel())
+
+
+def random_start(centre: Tensor, eps: float, norm: str, draw: Draw) -> Tensor:
+    """Where an ascent begins: for linf a uniform point of the ball, for l2 a random direction and radius.
+
+    A uniform point of a ball of many dimensions lies at its rim, from which an ascent first has to come back.
+    """
+    return random_point(centre, eps, norm, draw) if norm == "linf" else _along_noise(centre, eps, draw, power=1)
+
+
+def _along_noise(centre: Tensor, eps: float, draw: Draw, *, power: float) -> Tensor:
+    radius = eps * draw.uniform().flatten(1)[:, 0] ** power
+    return project(centre + _rows(radius) * direction(draw.normal(), "l2", draw.normal), centre, eps, "l2")
 
 
 def _rows(values: Tensor) -> Tensor:

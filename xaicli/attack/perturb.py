@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from xaicli.attack.loss import log_odds
 from xaicli.attack.plan import Attack, Draw
 from xaicli.run.calls import evaluating
 
@@ -19,7 +19,7 @@ def perturb(attack: Attack, classifier: torch.nn.Module, images: Tensor, labels:
         point = attack.start(draw, images)
         for _ in range(attack.steps):
             point = point.detach().requires_grad_()
-            loss = cross_entropy(classifier(point), labels, reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, point)
+            logits = classifier(point)
+            (gradient,) = torch.autograd.grad(logits, point, log_odds(logits, labels)[1])
             point = attack.move(point.detach(), images, gradient, draw)
         return point.detach()

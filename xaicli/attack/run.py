@@ -30,7 +30,6 @@ from xaicli.run.produce import Compute, Group, Planned, produce
 from xaicli.run.random import Stream
 from xaicli.run.settings import Settings
 
-
 # Attacks and controls of every size share their draws: comparisons are paired, noise is where PGD starts, and more
 # steps or restarts go on from the same points.
 STREAM = "attack"

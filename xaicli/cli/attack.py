@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -44,10 +43,11 @@ def attack(
     specs = [parse_spec("attack", text) for text in attack]
     if len({str(spec) for spec in specs}) < len(specs):
         raise UsageError("the same attack with the same options is given twice; give it once.")
-    from xaicli.attack.run import Request
-    from xaicli.attack.run import attack as run
     from xaicli.files.sources import gather
 
-    request = Request(gather(sources, sys.stdin.buffer), specs, data)
-    results = len(specs) * max(len(request.sources.of_kind("checkpoint")), 1)
-    return produce(common.settings, results, ".h5", lambda settings: run(request, settings))
+    settings, found = common.settings, gather(sources)  # mistakes show before torch is imported
+    from xaicli.attack.run import Request
+    from xaicli.attack.run import attack as run
+
+    request = Request(found, specs, data)
+    return produce(settings, len(specs) * found.cases, ".h5", lambda settings: run(request, settings))

@@ -19,10 +19,10 @@ EXAMPLES = """
 xaicli demo
 xaicli demo -o somewhere/
 """
-THREAT = "norm=l2,eps=0.75"
+THREAT = "norm=l2,eps=0.5"
 MODELS = {
-    "standard": ["--epochs", "6"],
-    "robust": ["--recipe", f"adversarial:{THREAT},steps=3", "--epochs", "6"],
+    "standard": ["--recipe", "standard:lr=0.2", "--epochs", "4"],
+    "robust": ["--recipe", f"adversarial:{THREAT},steps=2,lr=0.2", "--epochs", "6"],
 }
 TITLES = {"standard": "standard training", "robust": "adversarial training"}
 METHODS = ["-m", "integrated-gradients:steps=16", "-m", "gradcam"]
@@ -42,7 +42,7 @@ def demo(
     *,
     display: Display,
 ) -> None:
-    """Train a standard and a robust model on drawn shapes, attack, explain, evaluate and generate, in about two minutes.
+    """Train a standard and a robust model on drawn shapes, attack, explain, evaluate, generate: about two minutes.
 
     Needs no data. Ends with tables and one picture, DIR/picture.png; running it again finds everything done.
     """

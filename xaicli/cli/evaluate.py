@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -62,10 +61,12 @@ def evaluate(
     """Judge checkpoints, attacked images or attributions: a scores store, and a record per metric with its interval."""
     for text in metric or ():
         parse_spec("evaluate", text)
-    from xaicli.evaluate.run import evaluate
-    from xaicli.evaluate.subject import Request
     from xaicli.files.sources import gather
 
+    settings, found = common.settings, gather(sources)  # mistakes show before torch is imported
+    from xaicli.evaluate.run import evaluate
+    from xaicli.evaluate.subject import Request
+
     baselines = [name.strip() for name in baseline.split(",")] if baseline else []
-    request = Request(gather(sources, sys.stdin.buffer), metric or (), data, quantity, baselines, reduce)
-    return produce(common.settings, 1, ".h5", lambda settings: evaluate(request, settings))
+    request = Request(found, metric or (), data, quantity, baselines, reduce)
+    return produce(settings, 1, ".h5", lambda settings: evaluate(request, settings))

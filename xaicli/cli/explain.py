@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -59,10 +58,10 @@ def explain(
     specs = [parse_spec("explain", text) for text in method]
     if len({str(spec) for spec in specs}) < len(specs):
         raise UsageError("the same method with the same options is given twice; give it once.")
-    from xaicli.explain.run import Request, explain
     from xaicli.files.sources import gather
 
-    found = gather(sources, sys.stdin.buffer)
+    settings, found = common.settings, gather(sources)  # mistakes show before torch is imported
+    from xaicli.explain.run import Request, explain
+
     request = Request(found, specs, data, target, quantity, save_inputs)
-    results = len(specs) * max(len(found.of_kind("checkpoint")), len(found.of_kind("images")), 1)
-    return produce(common.settings, results, ".h5", lambda settings: explain(request, settings))
+    return produce(settings, len(specs) * found.cases, ".h5", lambda settings: explain(request, settings))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from xaicli.cli.completion import complete
 from xaicli.cli.options import Reading, command
 from xaicli.cli.whole import produce
+from xaicli.errors import UsageError
 from xaicli.files.record import Record
 from xaicli.methods import parse_spec
 from xaicli.run.settings import Settings
@@ -54,10 +54,14 @@ def generate(
 ) -> int:
     """Make images that show what a model has learned: one images store per checkpoint and generator."""
     specs = [parse_spec("generate", text) for text in generator]
+    if png and common.output == "-":
+        raise UsageError("--png writes beside the store, which '-o -' sends to standard output; name a file with -o.")
     from xaicli.files.sources import gather
+
+    chosen, found = common.settings, gather(sources)  # mistakes show before torch is imported
     from xaicli.generate.run import Request, generate
 
-    request = Request(gather(sources, sys.stdin.buffer), specs, classes)
+    request = Request(found, specs, classes)
 
     def work(settings: Settings) -> Iterator[Record]:
         for record in generate(request, settings):
@@ -67,5 +71,6 @@ def generate(
                 write_sheet(Path(record["path"]))
             yield record
 
-    results = len(specs) * max(len(request.sources.of_kind("checkpoint", "attributions")), 1)
-    return produce(common.settings, results, ".h5", work)
+    given = found.of_kind("checkpoint") or found.of_kind("attributions")
+    results = len(specs) * max(len(given), 1)
+    return produce(chosen, results, ".h5", work)

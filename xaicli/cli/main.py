@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, NoReturn
 
 import typer
@@ -14,12 +14,11 @@ from typer.exceptions import TyperException
 
 from xaicli import __version__
 from xaicli.cli import attack, demo, evaluate, explain, generate, import_, methods, store, train
-from xaicli.cli.output import OUTPUT
-from xaicli.errors import XaicliError
+from xaicli.cli.output import OUTPUT, ReaderGoneError
+from xaicli.errors import OutputError, UnavailableError, UsageError, XaicliError
 
 BROKEN_PIPE = 141
 INTERRUPTED = 130
-IO_ERROR = 74
 
 app = typer.Typer(
     name="xaicli",
@@ -60,44 +59,61 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; every error ends as one sentence and an exit code (SPEC 3)."""
-    if (
-        "json" in arguments and arguments[list(arguments).index("json") - 1] == "--format"
-    ) or "--format=json" in arguments:
-        OUTPUT.format = "json"  # so that even a usage error is reported as asked
+    OUTPUT.start("json" if _wants_json(arguments) else "auto")
     try:
-        code = app(args=list(arguments), standalone_mode=False)
-        OUTPUT.finish()
-        return int(code or 0)
-    except typer.Exit as stop:
-        return stop.exit_code
-    except BrokenPipeError:
+        return _run(arguments)
+    except ReaderGoneError:
         OUTPUT.abandon()
         return BROKEN_PIPE
-    except (KeyboardInterrupt, typer.Abort):
-        OUTPUT.error(INTERRUPTED, "interrupted.")
-        return INTERRUPTED
+    except KeyboardInterrupt:
+        return _report(INTERRUPTED, "interrupted.")
     except XaicliError as error:
-        return _report(error.exit_code, str(error), arguments)
+        return _report(error.exit_code, str(error))
     except TyperException as error:
-        return _report(2, error.format_message(), arguments)
+        return _report(UsageError.exit_code, error.format_message() or "no command was named; choose one of these.")
+    except MemoryError:
+        return _report(UnavailableError.exit_code, "out of memory; use a machine with more, or fewer rows.")
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            return _report(IO_ERROR, f"writing failed: {error.strerror}; free space and run again.", arguments)
-        return _bug(error)
+        OUTPUT.abandon()
+        where = f" of '{error.filename}'" if error.filename else ""
+        return _report(
+            OutputError.exit_code, f"reading or writing{where} failed: {error.strerror or error}; mend that, run again."
+        )
     except Exception as error:
-        return _bug(error)
-
-
-def _report(code: int, message: str, arguments: Sequence[str]) -> int:
-    if os.environ.get("XAICLI_VERBOSE") or {"-v", "--verbose"} & set(arguments):
         traceback.print_exc()
-    OUTPUT.error(code, " ".join(message.split()))
+        what = f"{type(error).__name__}: {error}"
+        return _report(1, f"this is a bug in xaicli ({what}); please report it with the lines above.")
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        code = app(args=list(arguments), prog_name="xaicli", standalone_mode=False)
+    except SystemExit as stop:  # completion ends so
+        code = stop.code
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    if code == INTERRUPTED:  # typer makes this of a Ctrl-C
+        raise KeyboardInterrupt
+    OUTPUT.finish()
+    return int(code or 0)
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Whether even a mistake on the command line is to be reported as a record."""
+    said = "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
+    return said or os.environ.get("XAICLI_FORMAT") == "json"
+
+
+def _report(code: int, message: str) -> int:
+    if OUTPUT.verbose and code != 1:
+        traceback.print_exc()
+    OUTPUT.error(code, _sentence(message))
     return code
 
 
-def _bug(error: Exception) -> int:
-    traceback.print_exc()
-    OUTPUT.error(
-        1, f"this is a bug in xaicli ({type(error).__name__}: {error}); please report it with the lines above."
-    )
-    return 1
+def _sentence(message: str) -> str:
+    """In one line, and in the one style of all messages: a small first letter (unless it is a name), a full stop."""
+    text = " ".join(message.split())
+    if text[1:2].islower():
+        text = text[0].lower() + text[1:]
+    return text if text.endswith((".", "?", "!")) else f"{text}."

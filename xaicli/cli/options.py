@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from xaicli.cli.config import load_config
-from xaicli.cli.output import FORMATS, OUTPUT
+from xaicli.cli.output import FORMATS, OUTPUT, ReaderGoneError
 from xaicli.errors import UsageError, nearest
 from xaicli.run.progress import Progress
 from xaicli.run.settings import Settings
@@ -152,8 +152,11 @@ def command(app: typer.Typer, name: str, *, examples: str, **settings: Any) -> C
             common = kind(**{f.name: values.pop(f.name) for f in fields(kind)})
             _show_as(common)
             OUTPUT.close_to_libraries()
-            code = function(**values, **{own[-1].name: common})
-            OUTPUT.finish()
+            try:
+                code = function(**values, **{own[-1].name: common})
+                OUTPUT.finish()
+            except BrokenPipeError:  # of standard error, say; typer would end with code 1
+                raise ReaderGoneError from None
             raise typer.Exit(code or 0)
 
         for parameter in parameters:
@@ -174,13 +177,20 @@ def _show_as(display: Display) -> None:
         )
     OUTPUT.format = display.format
     OUTPUT.color = not (display.no_color or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb")
-    Progress.quiet = display.quiet
+    OUTPUT.verbose = display.verbose
+    Progress.quiet, Progress.color = display.quiet, OUTPUT.color
 
 
 def _name_environment(parameter: inspect.Parameter) -> None:
-    """Every option can be set by XAICLI_<OPTION>; SOURCE and other arguments cannot."""
+    """Every option can be set by XAICLI_<OPTION>, but --data: XAICLI_DATA is where data sets lie (--data-root)."""
     for info in getattr(parameter.annotation, "__metadata__", ()):
         if isinstance(info, typer.models.OptionInfo):
+            declared = [
+                info.default,
+                *(info.param_decls or ()),
+            ]  # within Annotated, typer holds the first for a default
+            long = next(name for name in declared if isinstance(name, str) and name.startswith("--"))
             names = [info.envvar] if isinstance(info.envvar, str) else list(info.envvar or ())
-            info.envvar = list(dict.fromkeys([*names, f"XAICLI_{parameter.name.upper()}"]))
+            own = f"XAICLI_{long.removeprefix('--').replace('-', '_').upper()}"
+            info.envvar = list(dict.fromkeys([*names, *([own] if long != "--data" else [])]))
             info.show_envvar = False

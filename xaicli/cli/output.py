@@ -6,17 +6,23 @@ this module keeps a copy of the real one.
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from xaicli.errors import UsageError
 from xaicli.files.record import Record, plain_record, to_line
 
 FORMATS = ("auto", "table", "json")
+
+
+class ReaderGoneError(Exception):
+    """Whoever read our output has closed it; not an OSError, for which typer would end the process with code 1."""
 
 
 class Output:
@@ -25,18 +31,28 @@ class Output:
     def __init__(self) -> None:
         self.format = "auto"
         self.color = True
-        self._descriptor = 1
+        self.verbose = False
         self._stream: TextIO = sys.stdout
         self._held: list[Record] = []
         self._collected: list[Record] | None = None
 
     def own(self) -> None:
-        """Take the descriptor from everybody else; until a command starts, `sys.stdout` still reaches it (help)."""
+        """Take the descriptor from everybody else."""
+        _open_closed_descriptors()
         sys.stdout.flush()
-        self._descriptor = os.dup(1)
+        saved = os.dup(1)
         os.dup2(2, 1)
-        self._stream = open(self._descriptor, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        self.write_to(io.BufferedWriter(_Saved(saved)))
+
+    def write_to(self, file: BinaryIO) -> None:
+        """Records, tables and artifacts go to this file; so does `sys.stdout` (help) until a command starts."""
+        self._stream = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="\n")
         sys.stdout = self._stream
+
+    def start(self, format: str) -> None:
+        """Forget the command before; `format` holds until the command line is understood."""
+        self.format, self.verbose = format, False
+        self._held.clear()
 
     def close_to_libraries(self) -> None:
         """From now on Python's own prints go to standard error too."""
@@ -45,7 +61,7 @@ class Output:
     @property
     def is_terminal(self) -> bool:
         """Whether a person is looking at standard output."""
-        return os.isatty(self._descriptor)
+        return self._stream.isatty()
 
     @property
     def tabular(self) -> bool:
@@ -88,11 +104,10 @@ class Output:
 
     def artifact(self, path: Path) -> None:
         """Write one whole artifact, byte by byte."""
+        self._stream.flush()
         with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                view = memoryview(chunk)
-                while view:
-                    view = view[os.write(self._descriptor, view) :]
+            shutil.copyfileobj(file, self._stream.buffer, 1 << 20)
+        self._stream.flush()
 
     def refuse_terminal(self) -> None:
         """`-o -` writes bytes, which no person wants on a terminal."""
@@ -101,15 +116,51 @@ class Output:
 
     def error(self, code: int, message: str) -> None:
         """One sentence on standard error, and with --format json a record there too."""
-        print(f"xaicli: {message}", file=sys.stderr)
-        if self.format == "json":
-            print(to_line(plain_record("error", code=code, message=message)), file=sys.stderr)
-        sys.stderr.flush()
+        with suppress(OSError):  # nobody is left to hear it
+            print(f"xaicli: {message}", file=sys.stderr)
+            if self.format == "json":
+                print(to_line(plain_record("error", code=code, message=message)), file=sys.stderr)
+            sys.stderr.flush()
 
     def abandon(self) -> None:
-        """The reader is gone: nothing more is written, not even at exit."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self._descriptor)
+        """Standard output takes nothing more: what is still buffered goes nowhere, not even at exit."""
         self._held.clear()
+        with suppress(OSError):  # a stream of a test has no descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+class _Saved(io.RawIOBase):
+    """The real standard output."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data: Any) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BrokenPipeError:
+            raise ReaderGoneError from None
+
+
+def _open_closed_descriptors() -> None:
+    """Started with `<&-` or `>&-`: without this, the next file opened would become standard output."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 OUTPUT = Output()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xaicli.cli.options import Display, command
 from xaicli.cli.output import OUTPUT
 from xaicli.files.record import plain_record
+
+if TYPE_CHECKING:
+    from xaicli.files.artifact import Artifact
 
 EXAMPLES_INFO = """
 xaicli store info digits-cnn-standard.safetensors
@@ -38,12 +41,8 @@ def register(app: typer.Typer) -> None:
 
 def info(files: Paths, *, display: Display) -> None:
     """Say what files are and what they were made from, reading structure and header only."""
-    from xaicli.files.artifact import identify
-
     for path in files:
-        artifact = identify(path)
-        details = _checkpoint_info(path) if artifact.kind == "checkpoint" else _store_info(path)
-        job = artifact.job
+        artifact, details = _look(path)
         OUTPUT.record(
             plain_record(
                 "info",
@@ -51,21 +50,33 @@ def info(files: Paths, *, display: Display) -> None:
                 artifact=artifact.kind,
                 id=artifact.id,
                 job_id=artifact.job_id,
-                verb=job.get("verb"),
-                method=job.get("method"),
-                options=job.get("options"),
+                verb=artifact.job.get("verb"),
+                method=artifact.job.get("method"),
+                options=artifact.job.get("options"),
                 parents=artifact.parents,
                 **details,
-                versions=job.get("versions"),
+                versions=artifact.job.get("versions"),
             )
         )
 
 
-def _checkpoint_info(path: Path) -> dict[str, object]:
+def _look(path: Path) -> tuple[Artifact, dict[str, object]]:
+    """What a file is, and what only its kind has to say; it is opened once."""
+    from xaicli.files.artifact import identify, of_store
+    from xaicli.files.signature import signature
+
+    if path.is_file() and signature(path) == "store":
+        from xaicli.files.store import open_store
+
+        with open_store(path) as store:
+            shapes = {name: list(store.shape(name)) for name in store.columns}
+            history = [step.get("verb") for step in store.history]
+            return of_store(store), {"rows": store.rows, "columns": shapes, "history": history}
+    artifact = identify(path)
     from xaicli.files.checkpoint import read_meta
 
     meta, _ = read_meta(path)
-    return {
+    return artifact, {
         "arch": meta.arch["name"],
         "classes": list(meta.classes),
         "shape": list(meta.shape),
@@ -74,14 +85,6 @@ def _checkpoint_info(path: Path) -> dict[str, object]:
         "threat": meta.threat,
         "privacy": meta.privacy,
     }
-
-
-def _store_info(path: Path) -> dict[str, object]:
-    from xaicli.files.store import open_store
-
-    with open_store(path) as store:
-        shapes = {name: list(store.shape(name)) for name in store.columns}
-        return {"rows": store.rows, "columns": shapes, "history": [step.get("verb") for step in store.history]}
 
 
 def verify(files: Paths, *, display: Display) -> int:

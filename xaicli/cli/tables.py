@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from xaicli.files.record import Record
@@ -15,7 +16,7 @@ PERCENT = ("accuracy", "rate", "drop", "confidence", "game", "mass")
 
 def show_records(records: Sequence[Record], stream: TextIO, color: bool) -> None:
     """Artifacts, metrics and the other kinds each as one table, in that order."""
-    console = Console(file=stream, no_color=not color, highlight=False, force_terminal=color or None)
+    console = Console(file=stream, no_color=not color, highlight=False, force_terminal=color)
     groups: dict[str, list[Record]] = {}
     for record in records:
         kind = "artifact" if "path" in record and "id" in record else str(record["kind"])
@@ -29,7 +30,9 @@ def _artifacts(records: Sequence[Record]) -> Table:
     for name in ("file", "kind", "method", "rows", "failed", "figures"):
         table.add_column(name, overflow="fold")
     for record in records:
-        figures = ", ".join(f"{key} {figure(key, value)}" for key, value in dict(record.get("metrics") or {}).items())
+        figures = ", ".join(
+            f"{escape(key)} {figure(key, value)}" for key, value in dict(record.get("metrics") or {}).items()
+        )
         cells = (
             record["path"],
             record["kind"],
@@ -55,10 +58,10 @@ def _metrics(records: Sequence[Record]) -> Table:
         table.add_column("checkpoint", overflow="fold")
     table.add_column("method")
     for name in metrics:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     for (checkpoint, method), cells in rows.items():
         values = [_interval(cells[name]) if name in cells else "" for name in metrics]
-        table.add_row(*([checkpoint] if checkpoints else []), method, *values)
+        table.add_row(*([escape(checkpoint)] if checkpoints else []), escape(method), *values)
     return table
 
 
@@ -75,7 +78,7 @@ def _plain(records: Sequence[Record]) -> Table:
     names = list(dict.fromkeys(name for record in records for name in record if name not in ("xaicli", "kind")))
     table = Table()
     for name in names:
-        table.add_column(name, overflow="fold")
+        table.add_column(escape(name), overflow="fold")
     for record in records:
         table.add_row(*(_text(record.get(name)) for name in names))
     return table
@@ -91,10 +94,11 @@ def figure(name: str, value: Any) -> str:
 
 
 def _text(value: Any) -> str:
+    """A cell's text; a path such as `[red].h5` is not taken for markup, and what is no UTF-8 is shown escaped."""
     if value is None:
         return ""
     if isinstance(value, dict):
-        return ", ".join(f"{key}={_text(item)}" for key, item in value.items())
+        return ", ".join(f"{escape(str(key))}={_text(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_text(item) for item in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))

@@ -51,7 +51,8 @@ def train(
     """Train a classifier and write a checkpoint; the epoch that is best on held-out data is kept."""
     spec = parse_spec("train", recipe)
     size = parse_shape(shape) if shape else None
+    settings = common.settings
     from xaicli.train.run import Request, train
 
     request = Request(data, arch, spec, epochs, physical_batch, size)
-    return produce(common.settings, 1, ".safetensors", lambda settings: train(request, settings))
+    return produce(settings, 1, ".safetensors", lambda settings: train(request, settings))

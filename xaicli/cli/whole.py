@@ -20,8 +20,12 @@ def produce(settings: Settings, results: int, extension: str, work: Callable[[Se
     OUTPUT.refuse_terminal()
     if results != 1:
         raise UsageError(f"'-o -' writes one artifact, but {results} would result; name a folder with -o DIR/.")
+    if settings.dry_run:
+        return emit_all(work(replace(settings, output=None)))
     with tempfile.TemporaryDirectory(prefix="xaicli-") as folder:
         path = Path(folder) / f"artifact{extension}"
         failed = sum(int(record.get("failed") or 0) for record in work(replace(settings, output=str(path))))
+        if not path.exists():
+            raise UsageError("'-o -' writes an artifact, but this command makes none; leave -o out.")
         OUTPUT.artifact(path)
     return 3 if failed else 0

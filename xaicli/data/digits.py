@@ -46,7 +46,7 @@ def open_digits(split: Split, shape: tuple[int, int, int] | None = None) -> Digi
     channels, height, width = shape or (1, SIDE, SIDE)
     if channels != 1:
         raise InputError(
-            f"The images of digits have 1 channel, not the {channels} asked for; take a model of 1 channel."
+            f"the images of digits have 1 channel, not the {channels} asked for; take a model of 1 channel."
         )
     images, labels = _all_digits()
     train, test = hold_out(labels, tenths=2)
@@ -90,7 +90,7 @@ def _table() -> NDArray[np.uint8]:
         table = np.column_stack([digits.data, digits.target]).astype(np.uint8)
     if hashlib.sha256(table.tobytes()).hexdigest() != SHA256:
         raise UnavailableError(
-            "The digits that the installed scikit-learn ships are not the 1,797 known ones; "
+            "the digits that the installed scikit-learn ships are not the 1,797 known ones; "
             "install an unmodified release of scikit-learn."
         )
     return table

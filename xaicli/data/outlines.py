@@ -38,11 +38,10 @@ def polygon(x: Field, y: Field, corners: list[Corner]) -> Field:
         ex, ey = bx - ax, by - ay
         wx, wy = x - ax, y - ay
         along = np.clip((wx * ex + wy * ey) / (ex * ex + ey * ey), 0, 1)
-        nearest = np.minimum(nearest, (wx - ex * along) ** 2 + (wy - ey * along) ** 2)
+        nearest = np.minimum(nearest, length(wx - ex * along, wy - ey * along))
         crossed = ((wy >= 0) != (y - by >= 0)) & ((ex * wy - ey * wx > 0) == (ey > 0))
         inside ^= crossed
-    distance = np.sqrt(nearest)
-    return np.where(inside, -distance, distance)
+    return np.where(inside, -nearest, nearest)
 
 
 def circle(x: Field, y: Field, vary: Field) -> Field:
@@ -53,12 +52,14 @@ def circle(x: Field, y: Field, vary: Field) -> Field:
 def ring(x: Field, y: Field, vary: Field) -> Field:
     """A disc with a round hole."""
     thickness = 0.32 + 0.14 * vary
-    return np.abs(length(x, y) - (1 - thickness / 2)) - thickness / 2
+    off_centre: Field = np.abs(length(x, y) - (1 - thickness / 2))
+    return off_centre - thickness / 2
 
 
 def crescent(x: Field, y: Field, vary: Field) -> Field:
     """A disc less a smaller disc that is shifted to the right."""
-    return np.maximum(length(x, y) - 1, 0.8 - length(x - (0.42 + 0.14 * vary), y))
+    bitten: Field = np.maximum(length(x, y) - 1, 0.8 - length(x - (0.42 + 0.14 * vary), y))
+    return bitten
 
 
 def square(x: Field, y: Field, vary: Field) -> Field:

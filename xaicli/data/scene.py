@@ -1,7 +1,7 @@
 """What the pictures of `shapes` show: objects, distractors and backgrounds, drawn at random but without the class.
 
-A scene depends on (split, row) alone. Nothing of it but the outline of the object is chosen by the class: places, sizes,
-turns, colours and textures are drawn before the class is looked at, so that none of them can tell it.
+A scene depends on (split, row) alone. Nothing of it but the outline of the object is chosen by the class: places,
+sizes, turns, colours and textures are drawn without a look at the class, so that none of them can tell it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xaicli.data.dataset import Rows
-from xaicli.data.outlines import DISTRACTORS, OUTLINES, Field
+from xaicli.data.outlines import DISTRACTORS, OUTLINES, Field, Outline, length
 from xaicli.data.patterns import PATTERNS
 
 GENERATOR = 1
@@ -25,8 +25,8 @@ NUMBERS = 192
 COARSE, FINE = 4, 8
 """Cells per side of the two layers of blotches in the background."""
 
-TILT = 0.36
-"""Tangent of half the largest angle by which an object is turned, 40 degrees; distractors lie anyhow."""
+TILT = 0.27
+"""Tangent of half the largest angle by which an object is turned, 30 degrees; distractors lie anyhow."""
 
 GAP = 0.06
 """At least so far are the circles around object and distractor apart, in half sides of the picture."""
@@ -34,6 +34,7 @@ GAP = 0.06
 TRIES = 12
 """Places tried for a distractor before the corner opposite the object is taken, which is always free."""
 
+OBJECTS: tuple[Outline, ...] = tuple(OUTLINES.values())
 SPLIT_NUMBERS = {"train": 0, "test": 1}
 
 
@@ -43,7 +44,7 @@ class Fill:
 
     pattern: Rows
     frequency: Field
-    phase: tuple[Field, Field]
+    phase: Field
     light: tuple[Field, Field]
     colourfulness: Field
     hue: tuple[Field, Field]
@@ -53,7 +54,9 @@ class Fill:
 class Thing:
     """An object or a distractor: one outline inside a circle; fields are [n, 1, 1] in half sides of the picture."""
 
-    outline: Rows
+    outlines: tuple[Outline, ...]
+    number: Rows
+    """Which of the outlines each row has, [n]."""
     vary: Field
     x: Field
     y: Field
@@ -90,6 +93,11 @@ class Numbers:
         """The next number of each row in [low, high), [n, 1, 1]."""
         return low + (high - low) * self.lattice(1)
 
+    def rare(self) -> Field:
+        """The next number, cubed: seldom large. What makes a picture hard is rare, so that learning starts fast."""
+        number = self.take()
+        return number * number * number
+
     def lattice(self, side: int) -> Field:
         """The next side x side numbers of each row in [0, 1), [n, side, side]."""
         first, self._used = self._used, self._used + side * side
@@ -97,7 +105,9 @@ class Numbers:
 
     def pick(self, count: int) -> Rows:
         """The next number of each row as one of 0 .. count - 1, [n]."""
-        return (self.take()[:, 0, 0] * count).astype(np.int64)
+        chosen = (self.take()[:, 0, 0] * count).astype(np.int64)
+        # The largest number below 1, times `count`, may round up to it.
+        return np.minimum(chosen, count - 1)
 
 
 def stream(split: str, purpose: int, row: int) -> np.random.Philox:
@@ -107,8 +117,8 @@ def stream(split: str, purpose: int, row: int) -> np.random.Philox:
 
 def class_numbers(split: str, count: int) -> Rows:
     """The class of the first `count` rows: every ten rows hold each class once, in a random order."""
-    tens = -(-count // len(OUTLINES))
-    raw = stream(split, 1, 0).random_raw(tens * len(OUTLINES)).reshape(tens, -1)
+    tens = -(-count // len(OBJECTS))
+    raw = stream(split, 1, 0).random_raw(tens * len(OBJECTS)).reshape(tens, -1)
     return raw.argsort(axis=1, kind="stable").reshape(-1)[:count].astype(np.int64)
 
 
@@ -118,20 +128,19 @@ def compose(split: str, rows: Rows, labels: Rows, *, reach: tuple[float, float] 
     labels: the class of each row. reach: half width and half height of the picture, the shorter being 1.
     """
     numbers = Numbers(split, rows)
-    radius = numbers.take(0.44, 0.66)
+    radius = 0.66 - 0.37 * numbers.rare()
     x, y = ((side - radius) * numbers.take(-1, 1) for side in reach)
     background, light = _background(numbers)
-    thing = Thing(labels, numbers.take(), x, y, radius, *_turn(numbers, TILT), _paint(numbers, light))
-    scenes = Scenes(
-        object=thing,
-        distractor=_distractor(numbers, thing, light, reach),
+    main = Thing(OBJECTS, labels, numbers.take(), x, y, radius, *_turn(numbers, TILT), _paint(numbers, light))
+    return Scenes(
+        object=main,
+        distractor=_distractor(numbers, main, light, reach),
         background=background,
         coarse=numbers.lattice(COARSE + 1),
         fine=numbers.lattice(FINE + 1),
         roughness=numbers.take(0.1, 0.5),
-        grain=0.02 + 0.2 * numbers.take() ** 2,
+        grain=0.02 + 0.28 * numbers.rare(),
     )
-    return scenes
 
 
 def _background(numbers: Numbers) -> tuple[Fill, Field]:
@@ -140,7 +149,7 @@ def _background(numbers: Numbers) -> tuple[Fill, Field]:
     fill = Fill(
         pattern=numbers.pick(len(PATTERNS)),
         frequency=numbers.take(0.8, 2.5),
-        phase=(numbers.take(), numbers.take()),
+        phase=numbers.take(),
         light=(light - 0.12, light + 0.12),
         colourfulness=numbers.take(0.0, 0.2),
         hue=(hue, hue + numbers.take(-0.2, 0.2)),
@@ -151,12 +160,12 @@ def _background(numbers: Numbers) -> tuple[Fill, Field]:
 def _paint(numbers: Numbers, behind: Field) -> Fill:
     """Colours that stand out from a background of this light."""
     away = np.where(behind < 0.5, 1, -1).astype(np.float32)
-    light = behind + away * (0.48 - 0.42 * numbers.take() ** 2)
+    light = behind + away * (0.48 - 0.45 * numbers.rare())
     hue = numbers.take()
     return Fill(
         pattern=numbers.pick(len(PATTERNS)),
         frequency=numbers.take(1.2, 2.4),
-        phase=(numbers.take(), numbers.take()),
+        phase=numbers.take(),
         light=(light, light + away * numbers.take(-0.05, 0.2)),
         colourfulness=numbers.take(0.1, 0.4),
         hue=(hue, hue + numbers.take(0.1, 0.5)),
@@ -170,17 +179,17 @@ def _turn(numbers: Numbers, most: float) -> tuple[Field, Field]:
     return (1 - square) / (1 + square), 2 * tangent / (1 + square)
 
 
-def _distractor(numbers: Numbers, thing: Thing, behind: Field, reach: tuple[float, float]) -> Thing:
+def _distractor(numbers: Numbers, main: Thing, behind: Field, reach: tuple[float, float]) -> Thing:
     """A thing of no class beside the object: its circle and the object's do not touch."""
     radius = numbers.take(0.15, 0.24)
-    apart = thing.radius + radius + GAP
-    x, y = (np.where(place > 0, -1, 1) * (side - radius) for place, side in zip((thing.x, thing.y), reach, strict=True))
+    apart = main.radius + radius + GAP
+    x, y = (np.where(place > 0, -1, 1) * (side - radius) for place, side in zip((main.x, main.y), reach, strict=True))
     for _ in range(TRIES):
         new_x, new_y = ((side - radius) * numbers.take(-1, 1) for side in reach)
-        free = (new_x - thing.x) ** 2 + (new_y - thing.y) ** 2 >= apart * apart
+        free = length(new_x - main.x, new_y - main.y) >= apart
         x, y = np.where(free, new_x, x), np.where(free, new_y, y)
-    outline = numbers.pick(len(DISTRACTORS))
-    return Thing(outline, numbers.take(), x, y, radius, *_turn(numbers, 1), _paint(numbers, behind))
+    number = numbers.pick(len(DISTRACTORS))
+    return Thing(DISTRACTORS, number, numbers.take(), x, y, radius, *_turn(numbers, 1), _paint(numbers, behind))
 
 
 Colours = NDArray[np.floating[Any]]
@@ -200,4 +209,5 @@ def _hue_wave(hue: Colours, channels: int) -> Colours:
     phase = hue + (np.arange(channels, dtype=np.float32) / np.float32(channels)).reshape(1, -1, 1, 1)
     wave = np.abs(phase - np.floor(phase) - 0.5) * 4 - 1
     total = sum(wave[:, channel : channel + 1] for channel in range(channels))
-    return wave - total / np.float32(channels)
+    centred: Colours = wave - total / np.float32(channels)
+    return centred

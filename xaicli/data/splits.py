@@ -11,6 +11,7 @@ from xaicli.data.dataset import Rows
 from xaicli.errors import InputError, UsageError, nearest
 
 Split = Literal["train", "fit", "val", "test"]
+FullSplit = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 SPLIT_SEED = 20240229
@@ -20,8 +21,13 @@ SPLIT_SEED = 20240229
 def known_split(word: str) -> Split:
     """The split of this name, or an error that lists them."""
     if word not in SPLITS:
-        raise UsageError(f"There is no split '{word}'; take one of {', '.join(SPLITS)}.{nearest(word, SPLITS)}")
+        raise UsageError(f"there is no split '{word}'; take one of {', '.join(SPLITS)}.{nearest(word, SPLITS)}")
     return word
+
+
+def full_split(split: Split) -> FullSplit:
+    """The split that a source stores and numbers: `fit` and `val` are cut from `train`."""
+    return "test" if split == "test" else "train"
 
 
 def hold_out(labels: Rows, *, tenths: int, seed: int = SPLIT_SEED) -> tuple[Rows, Rows]:
@@ -53,7 +59,7 @@ def rows_of(split: Split, labels: Rows) -> Rows:
     fit, val = hold_out(labels, tenths=1)
     if len(val) == 0:
         raise InputError(
-            f"The {len(labels)} training images are too few to hold a tenth of them out for validation; "
+            f"the {len(labels)} training images are too few to hold a tenth of them out for validation; "
             "give at least ten images, two of them of one class."
         )
     return fit if split == "fit" else val

@@ -67,8 +67,10 @@ def n_ord(
     left = (positive_removal.scores - baseline_score[:, None]).clamp_min(0).double()
     counts = positive_removal.counts.double()
     pixels = counts[:, -1]
-    # the sum over all whole m of a function that is linear between the points is its integral and half of both ends
-    total = torch.trapezoid(left, counts, dim=1) + (left[:, 0] + left[:, -1]) / 2
+    # the sum over all whole m of a function that is linear between the points is its integral and half of both ends;
+    # added in order, because with `all` a row is as long as the block's longest and its bits must not depend on that
+    areas = (counts[:, 1:] - counts[:, :-1]) * (left[:, 1:] + left[:, :-1]) / 2
+    total = areas.cumsum(1)[:, -1] + (left[:, 0] + left[:, -1]) / 2
     value = torch.where(pixels > 0, total / (pixels + 1), torch.nan)
     span = (image_score - baseline_score).double()
     share = torch.where(span > TINY, value / span, torch.nan)

@@ -127,7 +127,7 @@ def _judge(
     dataset = first.inputs.dataset
     size = dataset.height * dataset.width
     asked = [source for source in sources if not source.of]
-    forwards = planned_forwards(metrics, 0, size) * len(asked)
+    forwards = planned_forwards(metrics, 0, size, len(asked))
     block = auto_block(forwards, settings.block)
     documents = [source.document for source in sources]
     job = make_job(

@@ -98,7 +98,8 @@ def judge_maps(
     has_masks = original is not None and original.masks([0]) is not None
     metrics = _fit_to_masks(metrics, request, has_masks)
     size = dataset.height * dataset.width
-    forwards = planned_forwards(metrics, len(sources), size)
+    subjects = {(source.checkpoint.id, source.artifact.job["target"]) for source in sources}
+    forwards = planned_forwards(metrics, len(sources), size, len(subjects))
     block = auto_block(forwards, settings.block)
     documents = [source.document for source in sources]
     job = make_job(
@@ -265,8 +266,9 @@ class _Work:
             answers = self._answers(source, held, rows, shared)
             maps = self._maps(source, held, rows)
             root = {"attribution": maps, "mask": mask} if mask is not None else {"attribution": maps}
+            seen = answers.within(root)
             for metric in self.metrics:
-                found, curve = metric.evaluate(answers.within(root))
+                found, curve = metric.evaluate(seen)
                 columns |= {f"sources/{number}/{label}": values for label, values in found.items()}
                 curves |= {f"{number}/{label}": values for label, values in curve.items()}
         return {**columns, "status": status.astype(np.uint8)}, curves

@@ -11,7 +11,7 @@ from xaicli.errors import UsageError
 from xaicli.evaluate.queries import EVALUATE
 from xaicli.evaluate.scores import Curves, Scores
 from xaicli.methods import Spec
-from xaicli.run.plan import Answers, Function, signature
+from xaicli.run.plan import Answers, Function
 
 
 @dataclass(frozen=True)
@@ -71,18 +71,22 @@ def name_metrics(specs: Sequence[Spec]) -> list[Metric]:
     return named
 
 
-def planned_forwards(metrics: Sequence[Metric], sources: int, size: int) -> int:
-    """Forwards per row of all metrics over so many explainers; what does not depend on the explainer counts once."""
+def planned_forwards(metrics: Sequence[Metric], sources: int, size: int, subjects: int = 1) -> int:
+    """Forwards per row of all metrics over so many explainers.
+
+    subjects: pairs of a model and a target rule; what does not depend on the explainer counts once for each.
+    """
     methods = [(metric.function, metric.spec.options) for metric in metrics]
     everything = EVALUATE.planned(methods, size)
     common = EVALUATE.planned(methods, size, without="attribution")
-    return common + sources * (everything - common)
+    return subjects * common + sources * (everything - common)
 
 
-def used_quantity(metric: Metric) -> str:
-    """The quantity a metric looked at, for its record."""
-    options = dict(signature(metric.function).options)
-    return str(metric.spec.options.get("quantity", options.get("quantity", "probability")))
+def used_quantity(metric: Metric) -> str | None:
+    """The quantity a metric looked at, for its record; None for one that follows no output of the model."""
+    if "quantity" in metric.spec.options:
+        return str(metric.spec.options["quantity"])
+    return "probability" if "masked_score" in metric.needs else None
 
 
 def _label(spec: Spec) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -25,21 +27,35 @@ def robust_accuracy(logits: Tensor, labels: Tensor) -> Hits:
     return Hits(_right(logits, labels))
 
 
+SSIM_WINDOW = 11  # pixels of the Gaussian window, sigma 1.5
+
+
 @reports(parts=("linf", "psnr", "ssim"))
 def perturbation(image: Tensor, clean: Tensor) -> Scores:
     """Size of the change: the l2 norm, with the linf norm, PSNR and SSIM beside it (Wang et al., 2004).
 
-    In pixel values of [0, 1]; PSNR in dB. PSNR is undefined for an unchanged image.
+    In pixel values of [0, 1]; PSNR in dB, undefined for an unchanged image; SSIM in a Gaussian window of sigma 1.5,
+    undefined for images smaller than its 11 pixels.
     """
-    from skimage.metrics import structural_similarity
-
     delta = (image - clean).double().flatten(1)
     error = delta.square().mean(1)
     psnr = torch.where(error > 0, -10 * torch.log10(error.clamp_min(1e-30)), torch.nan)
-    pairs = zip(image.cpu().numpy(), clean.cpu().numpy(), strict=True)
-    ssim = [structural_similarity(a, b, channel_axis=0, data_range=1.0) for a, b in pairs]
-    parts = {"linf": delta.abs().amax(1), "psnr": psnr, "ssim": torch.tensor(ssim, dtype=torch.float64)}
-    return Scores(delta.norm(dim=1), parts)
+    ssim = torch.tensor([_ssim(a, b) for a, b in zip(_array(image), _array(clean), strict=True)], dtype=torch.float64)
+    return Scores(delta.norm(dim=1), {"linf": delta.abs().amax(1), "psnr": psnr, "ssim": ssim})
+
+
+def _array(images: Tensor) -> npt.NDArray[np.float64]:
+    array: npt.NDArray[np.float64] = images.double().cpu().numpy()
+    return array
+
+
+def _ssim(image: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    from skimage.metrics import structural_similarity
+
+    if min(image.shape[1:]) < SSIM_WINDOW:
+        return float("nan")
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(structural_similarity(image, other, channel_axis=0, data_range=1.0, **wang))
 
 
 def _right(logits: Tensor, labels: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ A root `attribution` or `mask` makes an answer belong to one explainer; everythi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -47,11 +48,15 @@ def image(subject: Subject) -> Tensor:
     return subject.images
 
 
-def order(attribution: Tensor, stream: Stream) -> Tensor:
-    """Pixels from the most to the least relevant, [n, pixels]; ties are broken by a seeded permutation of each row."""
-    flat = attribution.flatten(1)
-    shuffle = torch.as_tensor(np.argsort(stream.uniform((flat.shape[1],)), axis=1)).to(flat.device)
-    ranked = flat.gather(1, shuffle).argsort(dim=1, descending=True, stable=True)
+def shuffle(subject: Subject, stream: Stream) -> Tensor:
+    """A seeded permutation of each row's pixels, [n, pixels]: the same for all explainers."""
+    draws = stream.uniform(subject.images.shape[2:]).reshape(len(subject.images), -1)
+    return torch.as_tensor(np.argsort(draws, axis=1, kind="stable")).to(subject.images.device)
+
+
+def order(attribution: Tensor, shuffle: Tensor) -> Tensor:
+    """Pixels from the most to the least relevant, [n, pixels]; ties are broken by the permutation."""
+    ranked = attribution.flatten(1).gather(1, shuffle).argsort(dim=1, descending=True, stable=True)
     return shuffle.gather(1, ranked)
 
 
@@ -135,8 +140,7 @@ def positive_removal(
     positive = attribution.flatten(1).clamp_min(0).gather(1, order)
     total = (positive > 0).sum(1, keepdim=True)
     if steps is None:
-        ramp = torch.arange(int(total.max()) + 1, device=order.device)
-        counts = torch.minimum(ramp[None, :], total)
+        counts = torch.arange(max(int(total.max()), 1) + 1, device=order.device).minimum(total)
     else:
         mass = positive.double().cumsum(1)
         mass = mass / mass[:, -1:].clamp_min(torch.finfo(torch.float64).tiny)
@@ -151,40 +155,54 @@ def positive_removal(
 
 @forwards(1)
 def masked_score(subject: Subject, attribution: Tensor, *, mask: str = "soft") -> Tensor:
-    """The explained class's probability on the image times the map, [n]; NaN without a positive pixel."""
+    """The explained class's probability on the image times the map, [n].
+
+    NaN without a positive pixel, and where a soft mask has no range to be scaled to.
+    """
     positive = attribution.clamp_min(0)
-    if mask == "soft":
-        low = positive.amin((1, 2), keepdim=True)
-        high = positive.amax((1, 2), keepdim=True)
-        weights = (positive - low) / (high - low).clamp_min(torch.finfo(positive.dtype).tiny)
-    else:
-        weights = (attribution > 0).to(positive)
+    high = positive.amax((1, 2), keepdim=True)
+    low = positive.amin((1, 2), keepdim=True) if mask == "soft" else torch.zeros_like(high)
+    defined = high > low
+    span = torch.where(defined, high - low, 1)
+    weights = (positive - low) / span if mask == "soft" else (positive > 0).to(positive)
     scores = subject.scores(subject.images * weights[:, None], "probability")
-    return torch.where(positive.amax((1, 2)) > 0, scores, torch.nan)
+    return torch.where(defined.flatten(), scores, torch.nan)
 
 
 def walk(subject: Subject, order: Tensor, start: Tensor, end: Tensor, counts: Tensor, quantity: str) -> Tensor:
-    """The quantity when the first `counts` [n, points] pixels of `order` of `start` are replaced by those of `end`."""
-    points = counts.shape[1]
-    if points == 0:
+    """The quantity when the first `counts` [n, points] pixels of `order` of `start` are replaced by those of `end`.
+
+    A count that a row repeats is asked about once.
+    """
+    if counts.shape[1] == 0:
         return start.new_zeros((len(start), 0))
     rank = torch.empty_like(order).scatter_(
         1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
     )
-    rank = rank.view(len(start), 1, *start.shape[2:])
+    rank = rank.to(torch.int32).view(len(start), *start.shape[2:])
+    fresh = torch.ones_like(counts, dtype=torch.bool)
+    fresh[:, 1:] = counts[:, 1:] != counts[:, :-1]
+    rows, points = fresh.nonzero(as_tuple=True)
+    limits = counts[rows, points].to(torch.int32).view(-1, 1, 1, 1)
     calls = subject.calls
 
     def build(items: Tensor) -> Answer:
-        rows, at = items // points, items % points
-        replaced = rank[rows] < counts[rows, at].view(-1, 1, 1, 1)
-        return torch.where(replaced, end[rows], start[rows]), subject.target[rows], subject.against[rows]
+        chosen = rows[items]
+        images = start.new_empty((len(items), *start.shape[1:]))
+        done = 0
+        for row, same in groupby(chosen.tolist()):  # all points of a row at once, in place: half the time of gathering
+            stop = done + len(list(same))
+            torch.where(rank[row] < limits[items[done:stop]], end[row], start[row], out=images[done:stop])
+            done = stop
+        return images, subject.target[chosen], subject.against[chosen]
 
     def ask(images: Tensor, target: Tensor, against: Tensor) -> Answer:
         return (score(calls.classifier(images), target, against, quantity),)
 
     with torch.no_grad():
-        parts = [answers[0] for _, answers in calls.over(len(start) * points, build, ask)]
-    return torch.cat(parts).view(len(start), points)
+        asked = torch.cat([answers[0] for _, answers in calls.over(len(rows), build, ask)])
+    place = fresh.flatten().cumsum(0).view_as(fresh) - 1
+    return asked[place]
 
 
 def _equal_counts(steps: int, order: Tensor) -> Tensor:
@@ -198,6 +216,7 @@ QUERIES: dict[str, Function] = {
     function.__name__: function
     for function in (
         image,
+        shuffle,
         order,
         baseline_image,
         logits,

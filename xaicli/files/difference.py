@@ -20,7 +20,9 @@ def compare(first: Path, second: Path, tolerance: float) -> list[dict[str, Any]]
     """One entry per part that differs by more than `tolerance`: its name, how many values, the largest difference."""
     kinds = identify(first), identify(second)
     if kinds[0].kind != kinds[1].kind:
-        raise InputError(f"'{first}' is a {kinds[0].kind} and '{second}' a {kinds[1].kind}; compare files of one kind.")
+        raise InputError(
+            f"'{first}' is of the kind {kinds[0].kind} and '{second}' {kinds[1].kind}; compare files of one kind."
+        )
     found = _compare_jobs(kinds[0].job, kinds[1].job)
     if kinds[0].kind == "checkpoint":
         return found + _compare_arrays(read_checkpoint(first).tensors, read_checkpoint(second).tensors, tolerance)
@@ -60,7 +62,8 @@ def _difference(first: Any, second: Any, tolerance: float) -> dict[str, Any] | N
         return {"values": different, "largest": None} if different else None
     a, b = first.astype(np.float64), second.astype(np.float64)
     both_nan = np.isnan(a) & np.isnan(b)
-    gap = np.where(both_nan | (a == b), 0.0, np.abs(a - b))
+    with np.errstate(invalid="ignore"):  # inf - inf
+        gap = np.where(both_nan | (a == b), 0.0, np.abs(a - b))
     gap = np.where(np.isnan(gap), np.inf, gap)
     different = int(np.sum(gap > tolerance))
     return {"values": different, "largest": float(gap.max())} if different else None

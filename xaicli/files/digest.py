@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -26,7 +27,7 @@ def row_digests(rows: Mapping[str, Array]) -> NDArray[np.uint8]:
     for name in sorted(rows.keys() - {DIGEST}):
         array = np.ascontiguousarray(rows[name])
         prefix = canonical_json([name, array.dtype.str, list(array.shape[1:])]).encode()
-        data = array.reshape(len(array), -1).view(np.uint8)
+        data = array.reshape(len(array), math.prod(array.shape[1:])).view(np.uint8)
         run.append(np.tile(np.frombuffer(prefix, np.uint8), (len(array), 1)))
         if data.shape[1] <= _PACKED_ROW:
             run.append(data)

@@ -13,6 +13,7 @@ import numpy as np
 from xaicli.files.atomic import publish
 from xaicli.files.columns import STATUS, STATUS_NAMES, Array, Column
 
+SUMMARY_LIMIT = 64 << 20  # bytes of one summary dataset: a curve has hundreds of points
 _FORMAT = ("earliest", "v110")  # a fixed range: other versions of HDF5 then write the same bytes
 
 Result = TypeVar("Result")
@@ -50,14 +51,20 @@ class Output:
     def write_array(
         self, name: str, values: Array | str, attributes: Mapping[str, AttributeValue] | None = None
     ) -> None:
-        """Write a small dataset outright: an array of numbers, or a text as one fixed-length UTF-8 string."""
+        """Write a summary outright: an array of numbers, or a text as one fixed-length UTF-8 string.
+
+        Raises ValueError for one that no reader would accept: other types, or more than 64 MiB.
+        """
         if isinstance(values, str):
             data = values.encode()
             dataset = self.file.create_dataset(
                 name, data=np.bytes_(data), dtype=h5py.string_dtype("utf-8", max(len(data), 1))
             )
         else:
-            dataset = self.file.create_dataset(name, data=values)
+            array = np.asarray(values)
+            if array.dtype.kind not in "biuf" or array.nbytes > SUMMARY_LIMIT:
+                raise ValueError(f"{name!r} holds {array.nbytes:,} bytes of {array.dtype}; a summary is a few numbers")
+            dataset = self.file.create_dataset(name, data=array)
         set_attributes(dataset, attributes or {})
         self.check()
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from xaicli.errors import InputError
 from xaicli.files.canonical import digest_json
+from xaicli.files.hdf5 import SUMMARY_LIMIT
 from xaicli.files.layout import SUMMARY_GROUPS
 
-SUMMARY_LIMIT = 64 << 20  # bytes of one summary dataset: a curve has hundreds of points
 SEGMENT_GROUP = "blocks"
 _UNCOVERED = frozenset(("header", "job_id", "content"))  # header itself, and what the id covers beside it
 

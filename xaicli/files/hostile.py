@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 
 from xaicli.errors import InputError, RefusedError
+from xaicli.files.texts import check_texts
 
 CHUNK_LIMIT = 16 << 20
 _OBJECT_LIMIT = 100_000  # in one file; the largest store has a few hundred
@@ -23,7 +24,7 @@ def inspect(file: Any, path: Path, max_memory: int | None = None) -> dict[str, A
     """Every group and dataset of an open HDF5 file by its path in the file, root ("") included, in sorted order.
 
     Raises RefusedError for links and for storage outside the file, InputError for data types, filters, chunks (over
-    16 MiB or `max_memory` bytes) and shapes that no store has, or that the file's own bytes do not back. Reads no data,
+    16 MiB or `max_memory` bytes) and sizes that no store has, or that the file's own bytes do not back. Reads no data,
     and opens no object before its link is known to be an ordinary one.
     """
     limit = min(CHUNK_LIMIT, max_memory or CHUNK_LIMIT)
@@ -42,6 +43,7 @@ def inspect(file: Any, path: Path, max_memory: int | None = None) -> dict[str, A
             _check_type(item, where)
             _check_storage(item, where, limit, size)
         objects[name] = item
+    check_texts(path, seen)
     return dict(sorted(objects.items()))
 
 

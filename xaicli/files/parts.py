@@ -107,6 +107,8 @@ def _segment_paths(folder: Path) -> list[Path]:
         return sorted(entry for entry in folder.iterdir() if segment_job(entry.name))
     except FileNotFoundError:
         return []
+    except NotADirectoryError:
+        raise ExistsError(f"'{folder}' is no folder, but parts are to go there; choose another name.") from None
     except OSError as error:
         raise MissingError(f"'{folder}' cannot be listed ({error.strerror}); check its permissions.") from error
 

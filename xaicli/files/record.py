@@ -49,7 +49,13 @@ def plain_record(kind: str, **fields: Any) -> Record:
 
 def to_line(record: Mapping[str, Any]) -> str:
     """One line of JSON; numbers that are not finite become null, so that every JSON reader takes it."""
-    return json.dumps(finite(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    plain = finite(record)
+    line = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # a file name that is no UTF-8 survives as an escape
+        line = json.dumps(plain, allow_nan=False, separators=(",", ":"))
+    return line
 
 
 def finite(value: Any) -> Any:

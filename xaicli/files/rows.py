@@ -56,8 +56,9 @@ def plain_values(values: Array) -> Array:
 
 
 def _read_numbers(dataset: Any, numbers: NDArray[np.int64]) -> Array:
-    if len(numbers) and numbers[-1] - numbers[0] == len(numbers) - 1:
-        values: Array = dataset[int(numbers[0]) : int(numbers[-1]) + 1]
+    if not len(numbers) or numbers[-1] - numbers[0] == len(numbers) - 1:
+        first = int(numbers[0]) if len(numbers) else 0
+        values: Array = dataset[first : first + len(numbers)]
         return values
     result = np.empty((len(numbers), *dataset.shape[1:]), dataset.dtype)
     chunks = numbers // (dataset.chunks[0] if dataset.chunks else 1)

@@ -49,7 +49,7 @@ def open_verified(path: Path, max_memory: int | None = None) -> VerifiedFile:
     if signature(path) != "store":
         raise InputError(f"'{path}' is not an HDF5 file; name a store that xaicli wrote.")
     with reading(path):
-        file = h5py.File(path, "r", locking=False)  # files are never modified once they have their name
+        file = h5py.File(path, "r")
     try:
         with reading(path):
             objects = inspect(file, path, max_memory)

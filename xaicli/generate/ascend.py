@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from xaicli.attack.norms import direction, project
+from xaicli.attack.norms import direction, project, size
 from xaicli.generate.class_images import Ascent
 from xaicli.run.calls import Answer, Calls
 
@@ -32,23 +32,21 @@ def ascend(ascent: Ascent, calls: Calls, start: Tensor, target: Tensor, weights:
     side = max(start.shape[2:])
     radius, stride = ascent.radius(side), ascent.stride(side)
 
-    def ask(images: Tensor, classes: Tensor) -> Answer:
-        images = images.requires_grad_()
-        logits = calls.classifier(images)
+    def ask(images: Tensor, classes: Tensor, start: Tensor, weights: Tensor) -> Answer:
+        logits = calls.classifier(images.requires_grad_())
         objective = _objective(logits, classes, ascent.objective)
         (gradient,) = torch.autograd.grad(objective.sum(), images)
-        return objective.detach(), gradient
+        gradient = gradient * weights
+        moving = size(gradient, "linf") > 0  # without a gradient there is no direction that means anything
+        step = torch.where(moving.view(-1, 1, 1, 1), direction(gradient, "l2", lambda: torch.ones_like(start)), 0)
+        return objective.detach(), project(images.detach() + stride * step, start, radius, "l2")
 
-    images = start.clone()
+    weights = torch.ones_like(start[:, :1]) if weights is None else weights
+    images = start
     losses = []
     for _ in range(ascent.steps):
-        objective, gradient = calls.each(ask, images, target)
+        objective, images = calls.each(ask, images, target, start, weights)
         losses.append(-objective)
-        if weights is not None:
-            gradient = gradient * weights
-        moving = gradient.flatten(1).abs().amax(1) > 0  # without a gradient there is no direction that means anything
-        step = torch.where(moving.view(-1, 1, 1, 1), direction(gradient, "l2", lambda: torch.ones_like(gradient)), 0)
-        images = project(images + stride * step, start, radius, "l2")
     images = (images * 255).round() / 255
     logits = calls.logits(images)
     score = _objective(logits, target, ascent.objective)

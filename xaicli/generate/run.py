@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from xaicli.errors import InputError, UsageError
@@ -142,7 +143,7 @@ def _group(subject: Subject, spec: Spec, parents: Parents, settings: Settings) -
 
         def compute(rows: Rows, wanted: Sequence[int]) -> Mapping[int, Result]:
             with memory_guard(settings.call_rows):
-                return {0: Result(_columns(ascent, rows, calls, weights))}
+                return {0: Result(_columns(ascent, starts, rows, calls, weights))}
 
         return compute
 
@@ -159,11 +160,13 @@ def _starts(subject: Subject, ascent: Ascent, parents: Parents, settings: Settin
     each = settings.per_class or DEFAULT_EACH
     meta = subject.meta
     draw: Draw
+    begun: npt.NDArray[np.int64] | None = None
     if ascent.start == "images" and subject.images is not None:
         images = open_stored_images(subject.images.path)
         if images.shape != tuple(meta.shape):
             raise InputError(f"the start images of '{subject.images.path.name}' do not have the checkpoint's size.")
         name, digest, draw = images.name, images.digest, given_draw(images, each)
+        begun = images.index[:each]
     elif ascent.start == "noise":
         name, digest, draw = "noise", "", noise_draw(meta.shape, settings.seed)
     else:
@@ -176,11 +179,18 @@ def _starts(subject: Subject, ascent: Ascent, parents: Parents, settings: Settin
         name, digest = training.name, training.digest
         draw = gaussian_draw(training, subject.wanted, settings.seed)
     return make_starts(
-        draw, name=name, digest=digest, classes=meta.classes, wanted=subject.wanted, each=each, shape=meta.shape
+        draw,
+        name=name,
+        digest=digest,
+        classes=meta.classes,
+        wanted=subject.wanted,
+        each=each,
+        shape=meta.shape,
+        begun=begun,
     )
 
 
-def _columns(ascent: Ascent, rows: Rows, calls: Calls, weights: Mapping[int, Any] | None) -> Columns:
+def _columns(ascent: Ascent, starts: Starts, rows: Rows, calls: Calls, weights: Mapping[int, Any] | None) -> Columns:
     start = torch.as_tensor(rows.pixels).to(calls.device, calls.dtype)
     target = torch.as_tensor(rows.labels).to(calls.device)
     guide = None
@@ -194,7 +204,7 @@ def _columns(ascent: Ascent, rows: Rows, calls: Calls, weights: Mapping[int, Any
         "data": (done.images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy(),
         "prediction": logits,
         "target": rows.labels.astype(np.uint16),
-        "start": rows.index.astype(np.int64),
+        "start": starts.origin[rows.positions],
         "score": done.score.float().cpu().numpy(),
         "loss": done.loss.float().cpu().numpy(),
         "status": status,

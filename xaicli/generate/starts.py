@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from xaicli.data.dataset import UNKNOWN, Dataset, Images, Positions, to_float
+from xaicli.data.dataset import Dataset, Images, Positions, to_float
 from xaicli.errors import InputError
 from xaicli.run.random import Stream, generator
 
 POOL = 4  # training images are averaged over 4x4 blocks before their Gaussian is fitted
 JITTER = 1e-4
-MOST_IMAGES = 2000  # of a class; the covariance has a few hundred dimensions
+READ_ROWS = 256
 
 Draw = Callable[[int, int], npt.NDArray[np.float32]]  # (row, class) -> [C, H, W]
 
@@ -28,6 +29,8 @@ class Starts(Dataset):
     """One start per image to be made; its label is the class to be driven."""
 
     draw: Draw
+    origin: npt.NDArray[np.int64]
+    """[N], row of the image begun from in its store, -1 where there is none."""
 
     def key(self, position: int) -> str:
         """Class and number, such as `circle-003`."""
@@ -49,9 +52,11 @@ def make_starts(
     wanted: Sequence[int],
     each: int,
     shape: Sequence[int],
+    begun: npt.NDArray[np.int64] | None = None,
 ) -> Starts:
-    """`each` starts for every wanted class, class by class."""
+    """`each` starts for every wanted class, class by class. begun: the rows [each] of the images begun from."""
     labels = np.repeat(np.asarray(wanted, dtype=np.int64), each)
+    origin = np.full(len(labels), -1) if begun is None else np.tile(begun, len(wanted))
     channels, height, width = shape
     return Starts(
         name=name,
@@ -64,21 +69,35 @@ def make_starts(
         index=np.arange(len(labels), dtype=np.int64),
         digest=digest,
         draw=draw,
+        origin=origin.astype(np.int64),
     )
 
 
 def gaussian_draw(training: Dataset, wanted: Sequence[int], seed: int) -> Draw:
-    """Seeds from N(mean_c, covariance_c + 1e-4 I) of the class's training images in 4x4 averages, upsampled."""
-    fitted = {label: _fit(training, label) for label in wanted}
+    """Seeds from N(mean_c, covariance_c + 1e-4 I) of the class's training images in 4x4 averages, upsampled.
+
+    The deviations of the class's images, weighted by independent normal numbers, have its covariance: no matrix of the
+    size of the image squared is needed.
+    """
+    for label in wanted:
+        if int((training.labels == label).sum()) < 2:
+            name = training.classes[label]
+            raise InputError(f"class '{name}' has fewer than two training images to draw seeds from; use start=noise.")
     channels, height, width = training.shape
     rows, columns = -(-height // POOL), -(-width // POOL)
 
+    @lru_cache(maxsize=1)  # starts come class by class
+    def fitted(label: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        averaged = _averages(training, label)
+        return averaged.mean(0), (averaged - averaged.mean(0)) / np.sqrt(len(averaged) - 1)
+
     def draw(row: int, label: int) -> npt.NDArray[np.float32]:
-        mean, root = fitted[label]
-        normal = generator(seed, f"class-images:gaussian:{label}", row).standard_normal(len(mean))
-        small = (mean + root @ normal).reshape(channels, rows, columns)
-        whole = small.repeat(POOL, axis=1).repeat(POOL, axis=2)[:, :height, :width]
-        return np.clip(whole, 0, 1).astype(np.float32)
+        mean, deviations = fitted(label)
+        rng = generator(seed, f"class-images:gaussian:{label}", row)
+        small = mean + rng.standard_normal(len(deviations)) @ deviations
+        small = small + np.sqrt(JITTER) * rng.standard_normal(len(mean))
+        whole = small.reshape(channels, rows, columns).repeat(POOL, axis=1).repeat(POOL, axis=2)[:, :height, :width]
+        return np.asarray(np.clip(whole, 0, 1), dtype=np.float32)
 
     return draw
 
@@ -95,15 +114,14 @@ def given_draw(images: Dataset, each: int) -> Draw:
     return lambda row, label: to_float(images.read([row % each]).pixels)[0]
 
 
-def _fit(training: Dataset, label: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean and a square root of the covariance of one class, in block averages."""
-    positions = np.flatnonzero(training.labels == label)[:MOST_IMAGES]
-    if label == UNKNOWN or len(positions) < 2:
-        raise InputError(f"class '{training.classes[label]}' has fewer than two training images to draw seeds from.")
-    images = to_float(training.read(positions).pixels).astype(np.float64)
-    averaged = block_average(images).reshape(len(images), -1)
-    covariance = np.cov(averaged, rowvar=False) + JITTER * np.eye(averaged.shape[1])
-    return averaged.mean(0), np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+def _averages(training: Dataset, label: int) -> npt.NDArray[np.float64]:
+    """All training images of one class in block averages, [m, values]."""
+    positions = np.flatnonzero(training.labels == label)
+    parts = []
+    for start in range(0, len(positions), READ_ROWS):
+        images = to_float(training.read(positions[start : start + READ_ROWS]).pixels).astype(np.float64)
+        parts.append(block_average(images).reshape(len(images), -1))
+    return np.concatenate(parts)
 
 
 def block_average(images: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -26,7 +26,7 @@ Map = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Side:
-    """One model's half of the picture: attributions stores (with their inputs), attacked images and generated images."""
+    """One model's half of the picture: attributions stores (with inputs), attacked images and generated images."""
 
     title: str
     maps: Sequence[Path]
@@ -97,8 +97,8 @@ def _side_columns(
 def draw_map(attribution: Map, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """A map [C, H, W] as colours [H, W, 3] in [0, 1].
 
-    Signed maps are red where they speak for the class and blue against it, on white; maps without negative values glow over the
-    grey image.
+    Signed maps are red where they speak for the class and blue against it, on white; maps without negative values glow
+    over the grey image.
     """
     from matplotlib import colormaps
 

@@ -25,7 +25,8 @@ Pixels = npt.NDArray[np.uint8]
 def write_sheet(store_path: Path) -> Path:
     """Write `<store>.png` beside an images store and return its path.
 
-    One row per class with its name, at most 16 images of it; an image that the model takes for another class has a red frame.
+    One row per class with its name, at most 16 images of it; an image that the model takes for another class has a red
+    frame.
     """
     with open_store(store_path) as store:
         by = store.column("target") if (store.column("target") < 65535).any() else store.column("label")
@@ -63,7 +64,7 @@ def _draw(rows: list[tuple[str, list[tuple[Pixels, bool]]]]) -> Image.Image:
 
 
 def to_rgb(image: npt.NDArray[Any]) -> Pixels:
-    """An image [C, H, W], uint8 or float in [0, 1], as uint8 [H, W, 3]; other channel counts are shown by their mean."""
+    """An image [C, H, W], uint8 or in [0, 1], as uint8 [H, W, 3]; other channel counts are shown by their mean."""
     pixels = np.nan_to_num(to_float(image))
     if len(pixels) != 3:
         pixels = np.repeat(pixels.mean(0, keepdims=True), 3, axis=0)

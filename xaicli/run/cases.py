@@ -10,7 +10,7 @@ from typing import Any
 from xaicli.data.dataset import Dataset
 from xaicli.data.open import open_data
 from xaicli.errors import InputError, UsageError
-from xaicli.files.artifact import Artifact
+from xaicli.files.artifact import Artifact, identify
 from xaicli.files.checkpoint import CheckpointMeta, read_meta
 from xaicli.files.parents import Parents
 from xaicli.files.sources import Sources
@@ -71,6 +71,8 @@ def gather_cases(sources: Sources, parents: Parents, data: str | None, settings:
     images = sources.of_kind("images")
     if images and data is not None:
         raise UsageError("an images store and --data were both given; give one of them.")
+    if data is not None and data.endswith(".h5"):
+        images, data = [_images(data)], None
     if not checkpoints and not images:
         raise UsageError("no checkpoint and no images store among the sources; name at least one.")
     cases = []
@@ -82,6 +84,14 @@ def gather_cases(sources: Sources, parents: Parents, data: str | None, settings:
             dataset = open_checkpoint_data(checkpoint, data, parents, settings)
             cases.append(_case(checkpoint, dataset, None, settings, parents))
     return cases
+
+
+def _images(path: str) -> Artifact:
+    """--data FILE.h5: the same as that store as a SOURCE."""
+    artifact = identify(Path(path))
+    if artifact.kind != "images":
+        raise InputError(f"--data '{path}' holds {artifact.kind}; name an images store or a data set.")
+    return artifact
 
 
 def open_checkpoint_data(checkpoint: Artifact, data: str | None, parents: Parents, settings: Settings) -> Dataset:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
 from xaicli.errors import UnavailableError, UsageError
 from xaicli.run.settings import Settings
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_LARGE = 1 << 30
+
 
 def prepare(settings: Settings) -> torch.device:
     """Set the number of threads and pick the device; UnavailableError when it is not there."""
+    steady_sums()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    _keep_freed_memory()
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32: TF32 keeps three digits
@@ -31,6 +38,25 @@ def prepare(settings: Settings) -> torch.device:
         count = torch.cuda.device_count()
         raise UnavailableError(f"--device '{name}' is not available: this machine has {count} CUDA devices; use cpu.")
     return device
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc to reuse large buffers: it would return each to the system, and every step would fault them in anew.
+
+    Measured on the cnn at 32 px: a tenth to a quarter more training steps per second.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        allocator = ctypes.CDLL(None).mallopt
+        allocator(_M_MMAP_THRESHOLD, _LARGE)
+        allocator(_M_TRIM_THRESHOLD, _LARGE)
+
+
+def steady_sums() -> None:
+    """Ask MKL for sums that do not depend on where a row lies in memory; to be called before its first use.
+
+    Without it, the same row at another place of the batch can differ in its last bit.
+    """
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import torch
 from xaicli.data.open import open_data
 from xaicli.errors import InputError, MissingError, UsageError
 from xaicli.files.checkpoint import CheckpointMeta, read_meta, write_checkpoint
-from xaicli.files.record import Record, artifact_record
+from xaicli.files.record import Record, artifact_record, plain_record
 from xaicli.models.arch import build_network, parse_arch
 from xaicli.models.classifier import Classifier
 from xaicli.models.foreign import load_foreign_state
@@ -55,6 +55,9 @@ def import_weights(request: Request, settings: Settings) -> Iterator[Record]:
     job = make_job("import", None, {"weights": _digest(request.weights), "data": data}, settings, block=0, extra=said)
     job = Job(job.document, suffix=False)
     (path,) = place([Named(job, f"{request.weights.stem}-{arch.slug}-imported", ".safetensors")], settings)
+    if settings.dry_run:
+        yield plain_record("info", path=str(path), method="", rows=0, forwards=0)
+        return
     if finished(path, job, settings) is None:
         with torch.random.fork_rng(devices=[]):
             network = build_network(arch, len(names), shape[0], shape[1:])

@@ -53,4 +53,4 @@ def finished(path: Path, job: Job, settings: Settings) -> Artifact | None:
         artifact = None
     if artifact is not None and artifact.job_id == job.id:
         return artifact
-    raise ExistsError(f"'{path}' exists and is the result of another job; choose another -o or add --force.")
+    raise ExistsError(f"'{path}' exists and is not the result of this job; choose another -o or add --force.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,14 +73,17 @@ def _make(
     todo = [number for number, artifact in enumerate(taken) if artifact is None]
     writers = {n: StoreWriter(paths[n], group.planned[n].layout, force=settings.force) for n in todo}
     if todo:
-        compute = group.prepare()
-        outputs = [Output(writers[number], group.planned[number].layout.block) for number in todo]
+        with ExitStack() as saved:  # blocks that are done are kept even when a later one fails
+            for writer in writers.values():
+                saved.enter_context(writer)
+            compute = group.prepare()
+            outputs = [Output(writers[number], group.planned[number].layout.block) for number in todo]
 
-        def answer(rows: Rows, wanted: Sequence[int]) -> Mapping[int, Result]:
-            results = compute(rows, [todo[number] for number in wanted])
-            return {number: results[todo[number]] for number in wanted}
+            def answer(rows: Rows, wanted: Sequence[int]) -> Mapping[int, Result]:
+                results = compute(rows, [todo[number] for number in wanted])
+                return {number: results[todo[number]] for number in wanted}
 
-        run_blocks(group.inputs, outputs, answer, group.text)
+            run_blocks(group.inputs, outputs, answer, group.text)
     for number, planned in enumerate(group.planned):
         if number in writers:
             with writers[number].finish(planned.summarise) as store:

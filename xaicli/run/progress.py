@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -14,6 +15,7 @@ class Progress:
     """Counts work done. `quiet` shows nothing; `text` can change while it runs (an epoch's figures, say)."""
 
     quiet = False
+    color = True
 
     def __init__(self, text: str, total: int, unit: str = "rows") -> None:
         self.text, self.total, self.unit = text, total, unit
@@ -23,13 +25,13 @@ class Progress:
         self._task: Any = None
 
     def __enter__(self) -> Progress:
-        if not Progress.quiet and sys.stderr.isatty():
+        if not Progress.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._bar = Bar(*columns, console=Console(stderr=True, no_color=not Progress.color), transient=True)
             self._task = self._bar.add_task(self.text, total=self.total)
             self._bar.start()
         return self

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from xaicli.attack.engine import Engine
 from xaicli.attack.plan import Attack
 from xaicli.data.dataset import Dataset, to_float
 from xaicli.models.classifier import Classifier
-from xaicli.run.calls import Calls
-from xaicli.run.random import Stream
+from xaicli.run.calls import Calls, evaluating
+from xaicli.run.random import Stream, generator
 
 CALL_ROWS = 64
+READ_ROWS = 1024
 ATTACKED_ROWS = 500  # a binomial standard error of at most 2.3 points
 
 
@@ -30,19 +33,11 @@ class Judge:
 
     def figures(self, classifier: Classifier) -> dict[str, float]:
         """Accuracies as fractions; the classifier is in eval mode meanwhile."""
-        training = classifier.training
-        classifier.eval()
-        calls = Calls(classifier, batch_size=CALL_ROWS)
-        labels = torch.as_tensor(self.dataset.labels.copy()).to(calls.device)
-        right = 0
-        for start in range(0, len(self.dataset), 1024):
-            positions = np.arange(start, min(start + 1024, len(self.dataset)))
-            images = torch.as_tensor(to_float(self.dataset.read(positions).pixels)).to(calls.device)
-            right += int((calls.logits(images).argmax(1) == labels[positions]).sum())
-        figures = {f"{self.prefix}accuracy": right / len(self.dataset)}
-        if self.attack is not None:
-            figures[f"{self.prefix}robust_accuracy"] = self._robust(calls, self.attack, labels)
-        classifier.train(training)
+        with evaluating(classifier):
+            calls = Calls(classifier, batch_size=CALL_ROWS)
+            figures = {f"{self.prefix}accuracy": self._clean(calls)}
+            if self.attack is not None:
+                figures[f"{self.prefix}robust_accuracy"] = self._robust(calls, self.attack)
         return figures
 
     def rank(self, figures: dict[str, float]) -> tuple[float, ...]:
@@ -51,10 +46,23 @@ class Judge:
         clean = figures[f"{self.prefix}accuracy"]
         return (clean,) if robust is None else (robust, clean)
 
-    def _robust(self, calls: Calls, attack: Attack, labels: torch.Tensor) -> float:
-        count = min(self.attacked_rows, len(self.dataset))
-        positions = np.arange(count)
-        images = torch.as_tensor(to_float(self.dataset.read(positions).pixels)).to(calls.device)
-        stream = Stream(self.seed, "judge", tuple(int(self.dataset.index[p]) for p in positions))
-        done = Engine(attack, calls, stream).run(images, labels[:count])
-        return float((done.logits.argmax(1) == labels[:count]).float().mean())
+    def _clean(self, calls: Calls) -> float:
+        total, right = len(self.dataset), 0
+        for start in range(0, total, READ_ROWS):
+            images, labels = self._rows(np.arange(start, min(start + READ_ROWS, total)), calls)
+            right += int((calls.logits(images).argmax(1) == labels).sum())
+        return right / total
+
+    def _robust(self, calls: Calls, attack: Attack) -> float:
+        """Accuracy on attacked rows, drawn once for all epochs (the rows of a folder are sorted by class)."""
+        order = generator(0, f"judge:{self.dataset.name}").permutation(len(self.dataset))
+        positions = np.sort(order[: self.attacked_rows])
+        images, labels = self._rows(positions, calls)
+        stream = Stream(self.seed, "judge", tuple(int(number) for number in self.dataset.index[positions]))
+        done = Engine(attack, calls, stream).run(images, labels)
+        return int((done.logits.argmax(1) == labels).sum()) / len(labels)
+
+    def _rows(self, positions: npt.NDArray[np.int64], calls: Calls) -> tuple[Tensor, Tensor]:
+        images = torch.as_tensor(to_float(self.dataset.read(positions).pixels))
+        labels = torch.as_tensor(self.dataset.labels[positions])
+        return images.to(calls.device, calls.dtype), labels.to(calls.device)

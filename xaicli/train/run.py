@@ -19,6 +19,7 @@ from xaicli.files.record import Record, artifact_record, plain_record
 from xaicli.methods import Spec
 from xaicli.models.arch import Arch, build_network, parse_arch
 from xaicli.models.classifier import Classifier
+from xaicli.models.load import lay_out
 from xaicli.models.state import state_arrays
 from xaicli.run.device import memory_guard, prepare
 from xaicli.run.job import Job, make_job
@@ -27,7 +28,7 @@ from xaicli.run.settings import Settings
 from xaicli.train.judge import Judge
 from xaicli.train.loop import Pixels, Schedule, train_model
 
-DEFAULT_BATCH = 128
+DEFAULT_BATCH = 64
 DEFAULT_EPOCHS = 15
 
 
@@ -58,7 +59,13 @@ def train(request: Request, settings: Settings) -> Iterator[Record]:
         request.physical_batch or settings.batch_size or DEFAULT_BATCH,
         settings.seed,
     )
-    data = {"name": fit.name, "split": "train", "digest": fit.digest, "test_digest": test.digest, "split_seed": SPLIT_SEED}
+    data = {
+        "name": fit.name,
+        "split": "train",
+        "digest": fit.digest,
+        "test_digest": test.digest,
+        "split_seed": SPLIT_SEED,
+    }
     job = _job(request, arch, settings, schedule, data, fit)
     stem = f"{fit.name.replace('folder:', '')}-{arch.slug}-{request.recipe.name}"
     (path,) = place([Named(job, stem, ".safetensors")], settings)
@@ -92,7 +99,9 @@ def train(request: Request, settings: Settings) -> Iterator[Record]:
 SPLITS = ("fit", "val", "test")
 
 
-def _job(request: Request, arch: Arch, settings: Settings, schedule: Schedule, data: dict[str, Any], fit: Dataset) -> Job:
+def _job(
+    request: Request, arch: Arch, settings: Settings, schedule: Schedule, data: dict[str, Any], fit: Dataset
+) -> Job:
     extra = {
         "arch": arch.identity,
         "epochs": request.epochs,
@@ -123,7 +132,7 @@ def _fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)
         network = build_network(arch, len(fit.classes), fit.channels, (fit.height, fit.width))
-        classifier = Classifier(network, mean, std, fit.classes, fit.shape).to(device)
+        classifier = lay_out(Classifier(network, mean, std, fit.classes, fit.shape), device)
         judge = Judge(splits["val"], attack, schedule.seed)
         trained = train_model(classifier, fit, judge, request.recipe, schedule, f"train {text}")
     classifier.load_state_dict(trained.state)
