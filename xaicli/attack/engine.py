@@ -50,7 +50,7 @@ class Engine:
             clean_logits=walk.clean_logits,
             success=walk.broken,
             distance=size(walk.best - images, self.attack.norm),
-            steps=walk.steps,
+            steps=torch.as_tensor(walk.steps, device=labels.device),
             target=walk.aim if self.attack.towards else torch.full_like(labels, UNKNOWN),
         )
 
@@ -69,8 +69,9 @@ class _Walk:
         self.best_logits = self.clean_logits.clone()
         self.best_loss = torch.full((count,), float("-inf"), dtype=images.dtype, device=images.device)
         self.broken = torch.zeros(count, dtype=torch.bool, device=images.device)
-        self.steps = torch.zeros(count, dtype=torch.int64, device=images.device)
+        self.held: tuple[list[int], Answer] = ([], ())  # the batch as the last step left it, not yet in `point`
         self.walked = [0] * count  # steps in the present try
+        self.steps = [0] * count
         self.tries = [0] * count
         right = ((self.clean_logits.argmax(1) == labels) & self.clean_logits.isfinite().all(1)).tolist()
         self.waiting = deque(row for row in range(count) if right[row])
@@ -92,18 +93,22 @@ class _Walk:
                 walking = self._walk(walking, arrived)
 
     def _begin(self, rows: list[int]) -> None:
+        self._release()
         for row in rows:
             self.tries[row] += 1
             self.walked[row] = 0
         index = self._index(rows)
-        clean, draw = self.clean.index_select(0, index), self._draw(rows, "start")
-        self.point.index_copy_(0, index, self.attack.start(draw, clean))
+        index = index if len(rows) > 1 else index.repeat(2)  # a sum over a single row may be split among threads
+        start = self.attack.start(self._draw(index, "start"), self.clean.index_select(0, index))
+        self.point.index_copy_(0, index, start)
 
     def _walk(self, rows: list[int], arrived: list[int]) -> list[int]:
         """One gradient call and one step for samples in the batch; returns those that walk on."""
         index = self._index(rows)
 
         def build(items: Tensor) -> Answer:
+            if self.held[0] == rows:  # nobody came or left: the batch is as the last step made it
+                return self.held[1]
             chosen = index[items]
             return chosen, self.point.index_select(0, chosen), self.clean.index_select(0, chosen), self.aim[chosen]
 
@@ -111,20 +116,30 @@ class _Walk:
             logits = self.calls.classifier(points.requires_grad_())
             loss, slope = self._loss(logits, aim)
             (gradient,) = torch.autograd.grad(logits, points, slope)
-            points, draw = points.detach(), self._draw(chosen.tolist(), "move")
+            points = points.detach()
             # moved with the padding: where sums are split depends on the number of rows
-            return points, logits.detach(), loss, self.attack.move(points, clean, gradient, draw)
+            moved = self.attack.move(points, clean, gradient, self._draw(chosen, "move"))
+            self.held = rows, (chosen, moved, clean, aim)
+            return points, logits.detach(), loss
 
-        ((_, (points, logits, loss, moved)),) = self.calls.over(len(rows), build, ask)
+        ((_, (points, logits, loss)),) = self.calls.over(len(rows), build, ask)
         alive = self._judge(index, points, logits, loss)
-        left = index[alive]
-        self.point.index_copy_(0, left, moved if len(left) == len(rows) else moved[alive])
-        self.steps[left] += 1
-        going: list[int] = []
-        for row in left.tolist():
+        left = index[alive].tolist()
+        for row in left:
+            self.steps[row] += 1
             self.walked[row] += 1
-            (going if self.walked[row] < self.attack.steps else arrived).append(row)
+        going = [row for row in left if self.walked[row] < self.attack.steps]
+        if len(going) < len(rows):
+            self._release()
+            arrived.extend(row for row in left if self.walked[row] >= self.attack.steps)
         return going
+
+    def _release(self) -> None:
+        """Put the points of a batch that does not stay together back to the others."""
+        rows, inputs = self.held
+        if rows:
+            self.point.index_copy_(0, self._index(rows), inputs[1][: len(rows)])
+        self.held = [], ()
 
     def _judge_last(self, rows: list[int]) -> None:
         """Judge the points where walks have ended; a sample that may try again waits for its turn."""
@@ -179,11 +194,12 @@ class _Walk:
         shift = 1 + (share * (self.clean_logits.shape[1] - 1)).long()
         return (known + shift) % self.clean_logits.shape[1]
 
-    def _draw(self, rows: list[int], what: str) -> Draw:
+    def _draw(self, index: Tensor, what: str) -> Draw:
         """Random numbers that belong to each sample's present try and step, drawn only if the attack asks for them."""
         shape = self.clean.shape[1:]
 
         def draw(kind: str) -> Tensor:
+            rows = index.tolist()
             streams = [self.stream.row(row, f"{what}:{self.tries[row]}:{self.walked[row]}") for row in rows]
             return torch.cat([torch.as_tensor(getattr(stream, kind)(shape)) for stream in streams]).to(self.clean)
 

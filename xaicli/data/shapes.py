@@ -4,8 +4,8 @@ Each shows one object of ten classes on a textured background, and beside it a s
 sizes, turns, colours, textures and noise vary and tell nothing of the class. A picture is a pure function of (generator
 version, split, row, size, channels): the same bytes on every machine, in any company, in any order.
 
-Measured on one core of an AMD EPYC: 6,000 pictures of 3x32x32 a second. After ten epochs on the 10,000, small networks
-of four or five convolutions reach 96 to 98 % on the test pictures; after three on 4,000, up to 80 %.
+Measured on one core of an AMD EPYC: 5,000 pictures of 3x32x32 a second. After ten epochs on the 10,000, `cnn` reaches
+95 % of the test pictures and four convolutions of 32, 64, 128 and 128 channels 98 %, these after three on 4,000 72 %.
 """
 
 from __future__ import annotations
