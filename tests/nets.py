@@ -32,7 +32,9 @@ class Function(nn.Module):
         return self.function(x)
 
 
-def classify(network: nn.Module, shape: tuple[int, int, int], classes: int, dtype: torch.dtype = torch.float64) -> Classifier:
+def classify(
+    network: nn.Module, shape: tuple[int, int, int], classes: int, dtype: torch.dtype = torch.float64
+) -> Classifier:
     """The network behind a border that changes nothing: mean 0, deviation 1."""
     names = [f"class{k}" for k in range(classes)]
     wrapped = Classifier(network, [0.0] * shape[0], [1.0] * shape[0], names, shape)
@@ -50,7 +52,9 @@ def linear(weights: Tensor, bias: Tensor | None = None) -> Classifier:
     return wrapped
 
 
-def small_net(seed: int = 0, *, channels: int = 2, side: int = 6, classes: int = 3, dtype: torch.dtype = torch.float64) -> Classifier:
+def small_net(
+    seed: int = 0, *, channels: int = 2, side: int = 6, classes: int = 3, dtype: torch.dtype = torch.float64
+) -> Classifier:
     """Two convolutions with BatchNorm whose statistics and weights are not the fresh ones; every class occurs."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -25,5 +25,7 @@ def attacked(
 ) -> Attacked:
     spec = parse_spec("attack", text)
     index = tuple(index) if index is not None else tuple(range(len(images)))
-    engine = Engine(spec.method.load()(**spec.options), Calls(classifier, batch_size=batch_size), Stream(seed, "attack", index))
+    engine = Engine(
+        spec.method.load()(**spec.options), Calls(classifier, batch_size=batch_size), Stream(seed, "attack", index)
+    )
     return engine.run(images, labels)

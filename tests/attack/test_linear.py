@@ -24,7 +24,9 @@ def test_linf_goes_to_the_corner(text: str) -> None:
     torch.testing.assert_close(done.logits, NET(done.images), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("text", ["pgd:norm=l2,eps=0.5", "pgd:norm=l2,eps=0.5,random-start=false", "fgsm:norm=l2,eps=0.5"])
+@pytest.mark.parametrize(
+    "text", ["pgd:norm=l2,eps=0.5", "pgd:norm=l2,eps=0.5,random-start=false", "fgsm:norm=l2,eps=0.5"]
+)
 def test_l2_goes_along_the_gradient(text: str) -> None:
     # a random start ends within 1e-6 of the optimum once it has been projected often enough
     done = attacked(text.replace("pgd:", "pgd:steps=200,step=0.5,"), NET, IMAGES, LABELS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -95,7 +97,9 @@ def test_model_flags_gradients_and_random_state_are_untouched(text: str) -> None
     assert not images.requires_grad and not done.images.requires_grad
 
 
-@pytest.mark.parametrize("text", ["fgsm", "fgsm:norm=l2", "pgd", "pgd:norm=l2", "uniform-noise", "uniform-noise:norm=l2"])
+@pytest.mark.parametrize(
+    "text", ["fgsm", "fgsm:norm=l2", "pgd", "pgd:norm=l2", "uniform-noise", "uniform-noise:norm=l2"]
+)
 def test_eps_zero_is_clean_accuracy(text: str) -> None:
     done = attacked(f"{text}{',' if ':' in text else ':'}eps=0", NET, IMAGES, LABELS)
     assert torch.equal(done.images, IMAGES)
@@ -118,7 +122,7 @@ def test_more_steps_restarts_and_draws_never_help_the_defence() -> None:
     ]
     for chain in chains:
         alive = [robust(text) for text in chain]
-        for weaker, stronger in zip(alive, alive[1:], strict=False):
+        for weaker, stronger in pairwise(alive):
             assert not (stronger & ~weaker).any(), chain
     assert robust(chains[0][0]).sum() > robust(chains[0][-1]).sum()
 
@@ -147,7 +151,13 @@ def test_steps_count_until_the_first_broken_iterate() -> None:
 
 def test_a_dead_gradient_takes_a_random_direction_of_full_size() -> None:
     # no gradient within 0.02 of the image, broken beyond: only a step of full size finds the way out
-    net = classify(Function(lambda x: torch.stack([(x[:, 0, 0, 0] * 0 + 0.1), ((x - 0.5).abs() - 0.02).relu().sum((1, 2, 3)) * 99], 1)), (1, 4, 4), 2)
+    net = classify(
+        Function(
+            lambda x: torch.stack([(x[:, 0, 0, 0] * 0 + 0.1), ((x - 0.5).abs() - 0.02).relu().sum((1, 2, 3)) * 99], 1)
+        ),
+        (1, 4, 4),
+        2,
+    )
     image, label = torch.full((1, 1, 4, 4), 0.5, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
     for norm in ("linf", "l2"):
         walk = f"pgd:norm={norm},eps=0.1,step=0.1,steps=1,random-start=false"

@@ -39,11 +39,12 @@ class Size:
     """How much to do: rows by architecture, and pairs of measurements."""
 
     rows: dict[str, int]
-    pairs: int
+    steps: dict[str, int]  # of paths and walks; curves have five times as many (20 and 100 are the defaults)
+    pairs: dict[str, int]
 
 
-WHOLE = Size({"cnn": 128, "resnet18-cifar": 32}, 5)
-SMALL = Size({"cnn": 4, "resnet18-cifar": 1}, 1)
+WHOLE = Size({"cnn": 128, "resnet18-cifar": 32}, {"cnn": 20, "resnet18-cifar": 3}, {"cnn": 9, "resnet18-cifar": 3})
+SMALL = Size({"cnn": 4, "resnet18-cifar": 1}, {"cnn": 2, "resnet18-cifar": 2}, {"cnn": 1, "resnet18-cifar": 1})
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,11 @@ def measure_rates(size: Size) -> Iterator[Share]:
     steady_sums()
     torch.set_num_threads(1)
     for arch, rows in size.rows.items():
-        bench = Bench(arch, rows, BATCH if rows >= BATCH else rows)
-        for what, work, raw in bench.pairs():
+        bench = Bench(arch, rows, min(rows, BATCH))
+        for what, work, raw in bench.pairs(size.steps[arch]):
             work(), raw()
             ratios = []
-            for turn in range(size.pairs):
+            for turn in range(size.pairs[arch]):
                 first, second = (work, raw) if turn % 2 else (raw, work)
                 times = {first: _seconds(first), second: _seconds(second)}
                 ratios.append(times[raw] / times[work])
@@ -93,19 +94,19 @@ class Bench:
             # an attack breaks no row, so that what it has to do is known: the label wins by far
             self.certain = Classifier(_Certain(network), [0.5] * 3, [0.25] * 3, names, (3, 32, 32)).eval()
 
-    def pairs(self) -> Iterator[tuple[str, Callable[[], object], Callable[[], object]]]:
+    def pairs(self, steps: int) -> Iterator[tuple[str, Callable[[], object], Callable[[], object]]]:
         """(name, the work, the bare model calls it consists of)."""
         for text, forwards, backwards in (
             ("saliency", 0, 1),
-            ("integrated-gradients:steps=10", 2, 10),
+            (f"integrated-gradients:steps={steps}", 2, steps),
             ("gradcam", 0, 1),
         ):
             yield f"explain {text}", lambda t=text: self.explain(t), lambda f=forwards, b=backwards: self.raw(f, b)
-        for text in ("deletion:steps=50", "insertion:steps=50"):
-            yield f"evaluate {text}", lambda t=text: self.evaluate(t), lambda: self.raw(51, 0)
-        for text in ("pgd:steps=10", "pgd:norm=l2,steps=10"):
+        for text in (f"deletion:steps={5 * steps}", f"insertion:steps={5 * steps}"):
+            yield f"evaluate {text}", lambda t=text: self.evaluate(t), lambda: self.raw(5 * steps + 1, 0)
+        for text in (f"pgd:steps={steps}", f"pgd:norm=l2,steps={steps}"):
             # the clean forward and that of the last point belong to the work
-            yield f"attack {text}", lambda t=text: self.attack(t), lambda: self.raw(2, 10, self.certain)
+            yield f"attack {text}", lambda t=text: self.attack(t), lambda: self.raw(2, steps, self.certain)
 
     def explain(self, text: str) -> Tensor:
         calls = Calls(self.net, batch_size=self.batch)
@@ -128,12 +129,13 @@ class Bench:
 
     def raw(self, forwards: int, backwards: int, net: Classifier | None = None) -> None:
         net = net or self.net
-        for start in range(0, len(self.images), self.batch):
-            images = self.images[start : start + self.batch]
-            with torch.no_grad():
-                for _ in range(forwards):
+        batches = self.images.split(self.batch)
+        for _ in range(forwards):
+            for images in batches:
+                with torch.no_grad():
                     net(images)
-            for _ in range(backwards):
+        for _ in range(backwards):
+            for images in batches:
                 point = images.detach().requires_grad_()
                 torch.autograd.grad(net(point)[:, 0].sum(), point)
 

@@ -48,7 +48,9 @@ def answers_of(
 def ask(text: str, answers: Answers) -> Mapping[str, np.ndarray]:
     """A metric's columns, `curve` among them where it has one; double precision where it was computed in it."""
     (metric,) = name_metrics([parse_spec("evaluate", text)])
-    scores = answers.call(metric.function, metric.spec.options, answers.method_key(metric.spec.name, metric.spec.options))
+    scores = answers.call(
+        metric.function, metric.spec.options, answers.method_key(metric.spec.name, metric.spec.options)
+    )
     figures = dict(zip(metric.columns, [scores.values, *scores.parts.values()], strict=True))
     if hasattr(scores, "curve"):
         figures["curve"] = scores.curve

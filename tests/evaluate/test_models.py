@@ -46,9 +46,14 @@ def test_perturbation_against_formulas() -> None:
     delta = (image - clean).numpy()
     assert found["perturbation"] == pytest.approx([np.sqrt((d**2).sum()) for d in delta], abs=1e-14)
     assert found["perturbation-linf"] == pytest.approx([np.abs(d).max() for d in delta], abs=1e-15)
-    psnr = [peak_signal_noise_ratio(c.numpy(), i.numpy(), data_range=1) for c, i in zip(clean[:2], image[:2], strict=True)]
+    psnr = [
+        peak_signal_noise_ratio(c.numpy(), i.numpy(), data_range=1) for c, i in zip(clean[:2], image[:2], strict=True)
+    ]
     assert found["perturbation-psnr"] == pytest.approx([*psnr, np.nan], abs=1e-10, nan_ok=True)
-    ssim = [np.mean([ssim_of_wang(c, i) for c, i in zip(*pair, strict=True)]) for pair in zip(clean.numpy(), image.numpy(), strict=True)]
+    ssim = [
+        np.mean([ssim_of_wang(c, i) for c, i in zip(*pair, strict=True)])
+        for pair in zip(clean.numpy(), image.numpy(), strict=True)
+    ]
     assert found["perturbation-ssim"] == pytest.approx(ssim, abs=1e-10)
     assert found["perturbation-ssim"][2] == pytest.approx(1, abs=1e-12)
 

@@ -26,8 +26,8 @@ def close(actual: torch.Tensor, expected: torch.Tensor, within: float = 1e-12) -
 @pytest.mark.parametrize(
     "function",
     [
-        lambda x: ((x[:, 0, 0, 0].relu() - 1 - x[:, 0, 0, 1].relu()).relu()),
-        lambda x: (((x[:, 0, 0, 0] - 1).relu() - x[:, 0, 0, 1].relu()).relu()),
+        lambda x: (x[:, 0, 0, 0].relu() - 1 - x[:, 0, 0, 1].relu()).relu(),
+        lambda x: ((x[:, 0, 0, 0] - 1).relu() - x[:, 0, 0, 1].relu()).relu(),
     ],
 )
 def test_integrated_gradients_of_the_two_networks_of_the_paper(function) -> None:
@@ -138,7 +138,9 @@ def test_baselines() -> None:
     assert make_baseline("white", images, stream).eq(1).all()
     mean = make_baseline("mean", images, stream)
     close(mean, images.mean((2, 3), keepdim=True).expand_as(images))
-    blurred = np.stack([[gaussian_filter(c, 1.0, mode="nearest", truncate=4.0) for c in image] for image in images.numpy()])
+    blurred = np.stack(
+        [[gaussian_filter(c, 1.0, mode="nearest", truncate=4.0) for c in image] for image in images.numpy()]
+    )
     close(make_baseline("blur", images, stream), torch.as_tensor(blurred), 1e-12)
     wide = torch.rand(1, 1, 448, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
     expected = gaussian_filter(wide[0, 0].numpy(), 10.0, mode="nearest", truncate=4.0)

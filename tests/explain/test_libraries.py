@@ -46,7 +46,9 @@ def test_captum(net: Classifier, images: torch.Tensor) -> None:
     same(maps_of("saliency", answers), Saliency(net).attribute(images.clone().requires_grad_(), target, abs=False))
     ixg = InputXGradient(net).attribute(images.clone().requires_grad_(), target)
     same(maps_of("input-x-gradient", answers), ixg.detach())
-    ig = IntegratedGradients(net).attribute(images, 0.0, target, n_steps=50, method="gausslegendre", internal_batch_size=50)
+    ig = IntegratedGradients(net).attribute(
+        images, 0.0, target, n_steps=50, method="gausslegendre", internal_batch_size=50
+    )
     same(maps_of("integrated-gradients", answers), ig.detach().float())
 
 

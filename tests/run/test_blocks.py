@@ -38,7 +38,10 @@ def test_units_of_the_smallest_block_make_whole_blocks(plain_data) -> None:
     def compute(rows, wanted):
         asked.append((rows.index.tolist(), list(wanted)))
         ok = np.full(len(rows), Status.OK, np.uint8)
-        return {n: Result({"twice": rows.index * 2.0, "status": ok}, {"c": np.stack([rows.index, rows.index], 1)}) for n in wanted}
+        return {
+            n: Result({"twice": rows.index * 2.0, "status": ok}, {"c": np.stack([rows.index, rows.index], 1)})
+            for n in wanted
+        }
 
     run_blocks(inputs, [small, large], compute, "test")
     units = [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10]]

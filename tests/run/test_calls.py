@@ -35,7 +35,10 @@ def test_items_come_in_order_without_the_padding() -> None:
 
     found = list(calls.over(6, build, lambda items: (items * 10,)))
     assert asked == [[0, 1, 2, 3], [4, 5, 5, 5]]
-    assert [(items.tolist(), answer.tolist()) for items, (answer,) in found] == [([0, 1, 2, 3], [0, 10, 20, 30]), ([4, 5], [40, 50])]
+    assert [(items.tolist(), answer.tolist()) for items, (answer,) in found] == [
+        ([0, 1, 2, 3], [0, 10, 20, 30]),
+        ([4, 5], [40, 50]),
+    ]
 
 
 def test_flags_come_back_one_by_one_even_after_an_error() -> None:

@@ -10,7 +10,9 @@ from scipy.stats import kstest
 from xaicli.run.random import Stream, generator
 
 
-@given(index=st.lists(st.integers(0, 2**40), min_size=1, max_size=5), seed=st.integers(0, 2**31), name=st.text(max_size=9))
+@given(
+    index=st.lists(st.integers(0, 2**40), min_size=1, max_size=5), seed=st.integers(0, 2**31), name=st.text(max_size=9)
+)
 def test_a_row_draws_what_a_generator_of_its_own_would(index: list[int], seed: int, name: str) -> None:
     stream = Stream(seed, name, tuple(index))
     for kind, draws in (("normal", stream.normal((3, 2))), ("uniform", stream.uniform((3, 2)))):

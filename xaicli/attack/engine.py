@@ -155,11 +155,11 @@ class _Walk:
         A sample whose logits are not finite is lost: it keeps those logits, by which its row fails. Returns which
         samples are neither broken nor lost.
         """
-        lost = ~logits.isfinite().all(1)
+        finite = logits.isfinite().all(1)
         predicted = logits.argmax(1)
         broken = predicted == self.aim[index] if self.attack.towards else predicted != self.labels[index]
-        broken &= ~lost
-        over = broken | lost
+        broken &= finite
+        over = broken | ~finite
         better = over | (loss > self.best_loss[index])
         chosen = index[better]
         self.best.index_copy_(0, chosen, points if len(chosen) == len(index) else points[better])

@@ -53,6 +53,6 @@ def pgd(
 
 def _mover(norm: str, stride: float, radius: float) -> Move:
     def move(point: Tensor, clean: Tensor, gradient: Tensor, draw: Draw) -> Tensor:
-        return project(point + stride * direction(gradient, norm, draw.normal), clean, radius, norm)
+        return project(direction(gradient, norm, draw.normal).mul_(stride).add_(point), clean, radius, norm)
 
     return move

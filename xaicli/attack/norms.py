@@ -19,7 +19,7 @@ def size(delta: Tensor, norm: str) -> Tensor:
 
 
 def direction(gradient: Tensor, norm: str, fallback: Callable[[], Tensor]) -> Tensor:
-    """The steepest direction of unit size; where the gradient is zero everywhere, that of `fallback()`.
+    """The steepest direction of unit size, a new tensor; where the gradient is zero everywhere, that of `fallback()`.
 
     For l2 this is g/norm(g) without an additive epsilon, so that a tiny gradient gives a full step.
     """
@@ -31,7 +31,7 @@ def direction(gradient: Tensor, norm: str, fallback: Callable[[], Tensor]) -> Te
     if norm == "linf":
         return gradient.sign()
     scaled = gradient / _rows(largest)  # the square of a tiny gradient would vanish
-    return scaled / _rows(size(scaled, "l2"))
+    return scaled.div_(_rows(size(scaled, "l2")))
 
 
 def project(point: Tensor, centre: Tensor, eps: float, norm: str) -> Tensor:
@@ -42,7 +42,7 @@ def project(point: Tensor, centre: Tensor, eps: float, norm: str) -> Tensor:
     length = size(delta, norm)
     shrink = torch.where(length > eps, eps / length, 1.0)
     # clipping each pixel toward the centre, which lies in the box, cannot make the perturbation larger
-    return (centre + delta * _rows(shrink)).clamp(0, 1)
+    return delta.mul_(_rows(shrink)).add_(centre).clamp_(0, 1)
 
 
 def random_point(centre: Tensor, eps: float, norm: str, draw: Draw) -> Tensor:

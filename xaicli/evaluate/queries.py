@@ -194,7 +194,7 @@ def walk(subject: Subject, order: Tensor, start: Tensor, end: Tensor, counts: Te
         for row, same in groupby(chosen.tolist()):  # all points of a row at once
             stop = done + len(list(same))
             replaced = (limit[done:stop] - rank[row]).clamp_(0, 1)  # 1 where rank < limit, else 0
-            torch.lerp(start[row], end[row], replaced, out=images[done:stop])  # exact for 0 and 1, and faster than where
+            torch.lerp(start[row], end[row], replaced, out=images[done:stop])  # exact at 0 and 1, faster than where
             done = stop
         return images, subject.target[chosen], subject.against[chosen]
 

@@ -82,11 +82,11 @@ def score(logits: Tensor, target: Tensor, against: Tensor, quantity: str) -> Ten
 
     `logit` is f_c, or f_c - f_a where the row has a contrast a; `margin` is f_c less the largest other logit.
     """
-    chosen = _pick(logits, target)
     if quantity == "probability":
         return _pick(logits.softmax(1), target)
     if quantity == "log-probability":
         return _pick(logits.log_softmax(1), target)
+    chosen = _pick(logits, target)
     if quantity == "margin":
         others = logits.scatter(1, _column(target, logits), float("-inf"))
         return chosen - others.amax(1)

@@ -1,0 +1,197 @@
+"""What every registered method promises, whatever it computes; a new line in the table is picked up by itself."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from tests.attack.runs import attacked
+from tests.evaluate.questions import answers_of
+from tests.nets import explain_answers, small_net, some_images
+from xaicli.attack.plan import Attack
+from xaicli.evaluate.metric import name_metrics, planned_forwards
+from xaicli.evaluate.queries import EVALUATE
+from xaicli.explain.queries import EXPLAIN
+from xaicli.explain.run import Explainer
+from xaicli.generate.ascend import ascend
+from xaicli.methods import TABLE, describe, names, parse_spec
+from xaicli.models.classifier import Classifier
+from xaicli.run.calls import Calls
+
+EVERY = [(verb, name) for verb in TABLE for name in names(verb)]
+SOURCE = re.compile(r"\([A-Z][^()]*\d{4}\)")  # (Madry et al., 2018)
+PLAIN = {"accuracy"}  # what needs no source
+
+
+def net_and_images(side: int = 12) -> tuple[Classifier, torch.Tensor]:
+    net = small_net(seed=2, side=side)
+    return net, some_images(6, net)
+
+
+class Counter:
+    """Counts the model's calls and rows from the outside."""
+
+    def __init__(self, net: Classifier) -> None:
+        self.sizes: list[int] = []
+        self.handle = net.register_forward_pre_hook(lambda module, inputs: self.sizes.append(len(inputs[0])))
+
+
+def unchanged(net: Classifier, before: dict[str, torch.Tensor]) -> bool:
+    state = net.state_dict()
+    same = all(torch.equal(state[name], before[name]) for name in before)
+    return same and not any(m.training or m._forward_hooks for m in net.network.modules())
+
+
+@pytest.mark.parametrize(("verb", "name"), EVERY)
+def test_signature_and_docstring_are_readable_and_true(verb: str, name: str) -> None:
+    method = describe(verb, name)
+    function = method.load()
+    parameters = inspect.signature(function).parameters
+    options = {p.name: p.default for p in parameters.values() if p.kind is p.KEYWORD_ONLY}
+    assert {option.name: option.default for option in method.options} == options
+    assert method.queries == tuple(p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY)
+    assert method.summary == (function.__doc__ or "").splitlines()[0] and method.summary.endswith(".")
+    assert (
+        SOURCE.search(method.summary)
+        or "control" in method.summary
+        or name in PLAIN
+        or method.summary.endswith("better.")
+    )
+    assert method.description  # shapes, range, units
+    for option in method.options:
+        if option.default is not None and not option.many:
+            assert (
+                option.parse(str(option.default).lower() if isinstance(option.default, bool) else str(option.default))
+                == option.default
+            )
+
+
+@pytest.mark.parametrize(("verb", "name"), [(v, n) for v, n in EVERY if v in ("explain", "evaluate")])
+def test_positional_parameters_are_queries_or_roots(verb: str, name: str) -> None:
+    queries = EXPLAIN if verb == "explain" else EVALUATE
+    for need in queries.below(describe(verb, name).load()):
+        assert need in queries.roots or need in queries.functions
+
+
+@pytest.mark.parametrize("name", names("explain"))
+def test_explainers(name: str) -> None:
+    net, images = net_and_images()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    explainer = Explainer(parse_spec("explain", name))
+    Calls(net).layer("auto")  # looking for it is no question about the rows
+    answers = explain_answers(net, images, batch_size=4)
+    answers.ask("block", {}).calls._layers["auto"] = net.network[4]
+    given, counter = images.clone(), Counter(net)
+    columns = explainer.columns(answers)
+    counter.handle.remove()
+    calls = answers.ask("block", {}).calls
+    assert columns["attribution"].shape == (6, explainer.channels(2), 12, 12)
+    assert np.isfinite(columns["attribution"]).all() and np.ptp(columns["attribution"]) > 0
+    assert columns["status"].tolist() == [1] * 6
+    assert np.array_equal(columns["target"], net(images).argmax(1).numpy())
+    assert columns["prediction"] == pytest.approx(net(images).numpy(), abs=1e-6)
+    assert ("completeness" in columns) == explainer.promises_sum
+    assert calls.forwards == 6 * explainer.forwards(144)
+    assert set(counter.sizes) == {4}
+    assert sum(counter.sizes) - calls.forwards < 4 * len(EXPLAIN.functions)  # padding: less than a batch a query
+    assert torch.equal(images, given) and not images.requires_grad and unchanged(net, before)
+    again = explainer.columns(explain_answers(net, images, batch_size=4))
+    assert all(np.array_equal(columns[key], again[key]) for key in columns)
+
+
+@pytest.mark.parametrize("name", names("evaluate"))
+def test_metrics(name: str) -> None:
+    net, images = net_and_images()
+    for parameter in net.network[-1].parameters():
+        parameter.data.neg_()  # black has large logits; now every image has larger ones, and shares are defined
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    (metric,) = name_metrics([parse_spec("evaluate", name)])
+    maps = torch.rand(6, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(4)) + 0.01
+    mask = maps.roll(3, 1) > 0.6
+
+    def answers():
+        return answers_of(net, images, maps, mask=mask, clean=images.flip(2))
+
+    asked = answers()
+    given, counter = images.clone(), Counter(net)
+    columns, curves = metric.evaluate(asked)
+    counter.handle.remove()
+    assert list(columns) == metric.columns
+    for figure in columns.values():
+        assert figure.shape == (6,) and figure.dtype == np.float32 and np.isfinite(figure).all()
+    if metric.is_proportion:
+        assert set(columns[metric.label]) <= {0.0, 1.0}
+    assert {key: curve.shape for key, curve in curves.items()} == (
+        {metric.label: (6, metric.points(144))} if metric.points(144) else {}
+    )
+    assert asked.ask("subject", {}).calls.forwards == 6 * planned_forwards([metric], 1, 144)
+    assert set(counter.sizes) <= {4}
+    assert torch.equal(images, given) and unchanged(net, before)
+    again, _ = metric.evaluate(answers())
+    assert all(np.array_equal(columns[key], again[key], equal_nan=True) for key in columns)
+
+
+def test_all_metrics_and_several_explainers_cost_what_was_planned() -> None:
+    net, images = net_and_images()
+    metrics = name_metrics(
+        [parse_spec("evaluate", name) for name in ("deletion", "insertion", "average-drop", "increase-in-confidence")]
+    )
+    outer = answers_of(net, images)
+    for seed in range(3):
+        maps = torch.rand(6, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) - 0.5
+        inner = outer.within({"attribution": maps})
+        for metric in metrics:
+            metric.evaluate(inner)
+    # image and two baselines once; 99 + 99 + 1 for each of three explainers
+    assert planned_forwards(metrics, 3, 144) == 3 + 3 * 199
+    assert outer.ask("subject", {}).calls.forwards == 6 * planned_forwards(metrics, 3, 144)
+
+
+@pytest.mark.parametrize("name", names("attack"))
+def test_attacks(name: str) -> None:
+    net, images = net_and_images()
+    labels = net(images).argmax(1)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    given, counter = images.clone(), Counter(net)
+    done, again = (attacked(name, net, images, labels) for _ in range(2))
+    counter.handle.remove()
+    attack: Attack = parse_spec("attack", name).method.load()()
+    assert set(counter.sizes) == {4}
+    assert torch.equal(done.images, again.images) and torch.equal(done.logits, again.logits)
+    assert done.images.shape == images.shape and done.images.isfinite().all()
+    assert done.images.min() >= 0 and done.images.max() <= 1
+    if attack.eps is not None:
+        assert (done.distance <= attack.eps + 1e-12).all()
+    assert torch.equal(images, given) and not images.requires_grad and unchanged(net, before)
+
+
+@pytest.mark.parametrize("name", names("attack"))
+def test_attacks_on_rows_that_nothing_breaks_cost_what_was_planned(name: str) -> None:
+    net, images = net_and_images()
+    net.network[-1].bias.data += torch.tensor([1e4, 0.0, 0.0])
+    counter = Counter(net)
+    done = attacked(name, net, images[:4], torch.zeros(4, dtype=torch.int64))
+    attack: Attack = parse_spec("attack", name).method.load()()
+    assert not done.success.any() and done.steps.tolist() == [attack.steps * attack.restarts] * 4
+    assert len(counter.sizes) == 1 + (attack.steps + 1) * attack.restarts
+
+
+@pytest.mark.parametrize("name", names("generate"))
+def test_generators(name: str) -> None:
+    net, images = net_and_images()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    ascent = parse_spec("generate", name).method.load()()
+    target = torch.arange(6) % 3
+    calls = Calls(net, batch_size=4)
+    given = images.clone()
+    done = ascend(ascent, calls, images, target, None)
+    assert done.images.shape == images.shape and done.images.min() >= 0 and done.images.max() <= 1
+    assert torch.equal((done.images * 255).round() / 255, done.images)
+    assert calls.forwards == 6 * (ascent.steps + 1)
+    assert torch.equal(done.images, ascend(ascent, Calls(net, batch_size=4), images, target, None).images)
+    assert (done.score > -done.loss[:, 0]).all()
+    assert torch.equal(images, given) and not images.requires_grad and unchanged(net, before)
