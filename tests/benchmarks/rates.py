@@ -43,7 +43,7 @@ class Size:
     pairs: dict[str, int]
 
 
-WHOLE = Size({"cnn": 128, "resnet18-cifar": 32}, {"cnn": 20, "resnet18-cifar": 3}, {"cnn": 9, "resnet18-cifar": 3})
+WHOLE = Size({"cnn": 64, "resnet18-cifar": 32}, {"cnn": 20, "resnet18-cifar": 3}, {"cnn": 21, "resnet18-cifar": 3})
 SMALL = Size({"cnn": 4, "resnet18-cifar": 1}, {"cnn": 2, "resnet18-cifar": 2}, {"cnn": 1, "resnet18-cifar": 1})
 
 

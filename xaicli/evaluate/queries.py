@@ -184,25 +184,21 @@ def walk(subject: Subject, order: Tensor, start: Tensor, end: Tensor, counts: Te
     fresh[:, 1:] = counts[:, 1:] != counts[:, :-1]
     rows, points = fresh.nonzero(as_tuple=True)
     limits = counts[rows, points].to(start).view(-1, 1, 1, 1)
-    calls = subject.calls
 
     def build(items: Tensor) -> Answer:
-        chosen = rows[items]
         images = start.new_empty((len(items), *start.shape[1:]))
-        done = 0
-        limit = limits.index_select(0, items)
-        for row, same in groupby(chosen.tolist()):  # all points of a row at once
+        limit, done = limits.index_select(0, items), 0
+        for row, same in groupby(rows[items].tolist()):  # all points of a row at once
             stop = done + len(list(same))
             replaced = (limit[done:stop] - rank[row]).clamp_(0, 1)  # 1 where rank < limit, else 0
             torch.lerp(start[row], end[row], replaced, out=images[done:stop])  # exact at 0 and 1, faster than where
             done = stop
-        return images, subject.target[chosen], subject.against[chosen]
-
-    def ask(images: Tensor, target: Tensor, against: Tensor) -> Answer:
-        return (score(calls.classifier(images), target, against, quantity),)
+        return (images,)
 
     with torch.no_grad():
-        asked = torch.cat([answers[0] for _, answers in calls.over(len(rows), build, ask)])
+        calls = subject.calls
+        parts = [part for _, (part,) in calls.over(len(rows), build, lambda images: (calls.classifier(images),))]
+    asked = score(torch.cat(parts), subject.target[rows], subject.against[rows], quantity)
     place = fresh.flatten().cumsum(0).view_as(fresh) - 1
     return asked[place]
 

@@ -168,7 +168,8 @@ def path_pass(block: Block, prediction: Scored, baseline_image: Tensor, *, steps
 
     def build(items: Tensor) -> Answer:
         rows, at = items % count, nodes[items // count].view(-1, 1, 1, 1)
-        return baseline_image[rows] + at * difference[rows], prediction.target[rows], prediction.against[rows]
+        points = (difference.index_select(0, rows) * at).add_(baseline_image.index_select(0, rows))
+        return points, prediction.target[rows], prediction.against[rows]
 
     def ask(points: Tensor, target: Tensor, against: Tensor) -> Answer:
         points = points.requires_grad_()

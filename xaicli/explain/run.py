@@ -91,7 +91,7 @@ def _plan(case: Case, spec: Spec, request: Request, settings: Settings) -> Plann
     extra = {"target": request.target, "quantity": request.quantity, "save_inputs": request.save_inputs}
     job = make_job("explain", spec, case.job_parents, settings, block=block, extra=extra, defaults=DEFAULTS)
     dataset = case.inputs.dataset
-    stored = "|u1" if case.images is None else "<f4"
+    stored = case.inputs.load(0, 1).stored.dtype.str
     layout = StoreLayout(
         kind="attributions",
         job=job.document,
