@@ -22,7 +22,7 @@ def show_records(records: Sequence[Record], stream: TextIO, color: bool) -> None
     for record in records:
         kind = str(record["kind"])
         groups.setdefault("artifact" if kind in ARTIFACT_KINDS else kind, []).append(record)
-    shown = {"artifact": _artifacts, "metric": _metrics, "info": _sheets}
+    shown = {"artifact": _artifacts, "metric": _metrics, "info": _sheets, "method": _methods}
     for kind, group in groups.items():
         for table in shown.get(kind, _plain)(group):
             console.print(table)
@@ -75,6 +75,21 @@ def _interval(record: Record) -> str:
         return value
     low, high = (figure(name, record[bound], digits=3) for bound in ("low", "high"))
     return f"{value}\n[dim]{low.removesuffix(' %')}..{high}[/dim]"
+
+
+def _methods(records: Sequence[Record]) -> Iterator[Table]:
+    """A table per verb: names, what they are, and options with their defaults."""
+    verbs: dict[str, list[Record]] = {}
+    for record in records:
+        verbs.setdefault(str(record["verb"]), []).append(record)
+    for verb, group in verbs.items():
+        table = Table(title=verb, title_justify="left", box=SIMPLE_HEAD)
+        for name, ratio in (("name", None), ("what", 3), ("options", 2)):
+            table.add_column(name, ratio=ratio, overflow="fold")
+        for record in group:
+            names = ", ".join([record["name"], *record["aliases"]])
+            table.add_row(escape(names), escape(record["summary"]), _text(record["options"]))
+        yield table
 
 
 def _sheets(records: Sequence[Record]) -> Iterator[Table]:
