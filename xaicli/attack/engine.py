@@ -161,11 +161,12 @@ class _Walk:
         broken &= finite
         over = broken | ~finite
         better = over | (loss > self.best_loss[index])
-        chosen = index[better]
-        self.best.index_copy_(0, chosen, points if len(chosen) == len(index) else points[better])
-        self.best_logits[chosen] = logits[better]
-        self.best_loss[chosen] = loss[better]
         self.broken[index] = broken
+        if not better.all():
+            index, points, logits, loss = index[better], points[better], logits[better], loss[better]
+        self.best.index_copy_(0, index, points)
+        self.best_logits.index_copy_(0, index, logits)
+        self.best_loss.index_copy_(0, index, loss)
         return ~over
 
     def _logits(self, points: Tensor) -> Answer:

@@ -15,6 +15,7 @@ def log_odds(logits: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
     """
     column = aim.unsqueeze(1)
     others = logits.scatter(1, column, float("-inf"))
-    total = others.logsumexp(1, keepdim=True)
-    slope = (others - total).exp_().scatter_(1, column, -1.0)
-    return (total - logits.gather(1, column)).squeeze(1), slope
+    shares = others.log_softmax(1)
+    # the logsumexp is what log_softmax took off, seen where it is exact: at the largest
+    total = others.amax(1) - shares.amax(1)
+    return total - logits.gather(1, column).squeeze(1), shares.exp_().scatter_(1, column, -1.0)

@@ -36,9 +36,9 @@ def direction(gradient: Tensor, norm: str, fallback: Callable[[], Tensor]) -> Te
 
 def project(point: Tensor, centre: Tensor, eps: float, norm: str) -> Tensor:
     """The point pulled back into the eps-ball around the centre and clipped to [0, 1]."""
-    if norm == "linf":
-        return point.clamp(centre - eps, centre + eps).clamp_(0, 1)
     delta = point - centre
+    if norm == "linf":
+        return delta.clamp_(-eps, eps).add_(centre).clamp_(0, 1)
     length = size(delta, norm)
     shrink = torch.where(length > eps, eps / length, 1.0)
     # clipping each pixel toward the centre, which lies in the box, cannot make the perturbation larger

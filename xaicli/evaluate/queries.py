@@ -103,9 +103,8 @@ def removal(
     quantity: str = "probability",
 ) -> Walk:
     """Most relevant pixels replaced by the baseline first, in equal steps; the ends are the image and the baseline."""
-    counts = _equal_counts(steps, order)
-    inner = walk(subject, order, subject.images, baseline_image, counts[:, 1:-1], quantity)
-    return Walk(counts, torch.cat([image_score[:, None], inner, baseline_score[:, None]], dim=1))
+    ends = (subject.images, image_score), (baseline_image, baseline_score)
+    return _from_end_to_end(subject, order, *ends, steps, quantity)
 
 
 @forwards(lambda steps, size: _interior(steps, size))
@@ -120,9 +119,8 @@ def insertion_walk(
     quantity: str = "probability",
 ) -> Walk:
     """Most relevant pixels put onto the baseline first, in equal steps; the ends are the baseline and the image."""
-    counts = _equal_counts(steps, order)
-    inner = walk(subject, order, baseline_image, subject.images, counts[:, 1:-1], quantity)
-    return Walk(counts, torch.cat([baseline_score[:, None], inner, image_score[:, None]], dim=1))
+    ends = (baseline_image, baseline_score), (subject.images, image_score)
+    return _from_end_to_end(subject, order, *ends, steps, quantity)
 
 
 @forwards(lambda steps, size: steps or size)
@@ -203,11 +201,15 @@ def walk(subject: Subject, order: Tensor, start: Tensor, end: Tensor, counts: Te
     return asked[place]
 
 
-def _equal_counts(steps: int, order: Tensor) -> Tensor:
-    """Step k at round(k*pixels/K), the same for every row."""
+def _from_end_to_end(
+    subject: Subject, order: Tensor, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor], steps: int, quantity: str
+) -> Walk:
+    """From one image with its score to another, step k at round(k*pixels/K) replaced pixels, the same for every row."""
     pixels = order.shape[1]
     points = np.rint(np.linspace(0, pixels, min(steps, pixels) + 1)).astype(np.int64)
-    return torch.as_tensor(points, device=order.device).expand(len(order), -1)
+    counts = torch.as_tensor(points, device=order.device).expand(len(order), -1)
+    inner = walk(subject, order, start[0], end[0], counts[:, 1:-1], quantity)
+    return Walk(counts, torch.cat([start[1][:, None], inner, end[1][:, None]], dim=1))
 
 
 QUERIES: dict[str, Function] = {

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from xaicli.errors import UsageError
 from xaicli.evaluate.aggregate import metric_records
 from xaicli.evaluate.judged import judge_images, judge_models
-from xaicli.evaluate.maps import judge_maps
+from xaicli.evaluate.maps import WITH_MASKS, judge_maps
 from xaicli.evaluate.metric import Metric, name_metrics
 from xaicli.evaluate.subject import Judged, Request
 from xaicli.files.artifact import Artifact
@@ -25,7 +25,6 @@ DEFAULTS = {
     "generated images": ("accuracy",),
     "attributions": ("deletion", "insertion", "average-drop", "increase-in-confidence"),
 }
-WITH_MASKS = ("pointing-game", "relevance-mass")
 ROOTS = {
     "checkpoint": {"subject", "labels"},
     "images": {"subject", "labels", "clean"},
