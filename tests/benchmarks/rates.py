@@ -26,7 +26,7 @@ from xaicli.methods import parse_spec
 from xaicli.models.arch import build_network, parse_arch
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls
-from xaicli.run.device import steady_sums
+from xaicli.run.device import keep_freed_memory, steady_sums
 from xaicli.run.plan import Answers
 from xaicli.run.random import Stream
 
@@ -58,6 +58,7 @@ class Share:
 def measure_rates(size: Size) -> Iterator[Share]:
     """All shares, architecture by architecture."""
     steady_sums()
+    keep_freed_memory()
     torch.set_num_threads(1)
     for arch, rows in size.rows.items():
         bench = Bench(arch, rows, min(rows, BATCH))

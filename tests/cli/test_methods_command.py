@@ -48,6 +48,6 @@ def test_a_page_for_a_person(call: Any) -> None:
 
 def test_on_a_terminal_the_list_is_a_table(call: Any) -> None:
     out = call("methods", "attack", terminal=True).out
-    assert "┃" in out
+    assert "───" in out
     assert "pgd" in out
     assert "{" not in out

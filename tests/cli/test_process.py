@@ -179,7 +179,7 @@ def in_terminal(start: Any, *command: str, env: dict[str, str] | None = None, **
 def test_a_terminal_shows_a_table_in_colour(start: Any) -> None:
     code, shown = in_terminal(start, "methods", "attack", stdout="")
     assert code == 0
-    assert "┃" in shown
+    assert "───" in shown
     assert "\x1b[" in shown
     assert '{"xaicli"' not in shown
 
@@ -191,7 +191,7 @@ def test_a_terminal_shows_a_table_in_colour(start: Any) -> None:
 def test_no_colour_when_not_wanted(arguments: tuple[str, ...], environment: dict[str, str], start: Any) -> None:
     code, shown = in_terminal(start, "methods", "attack", *arguments, env=environment, stdout="")
     assert code == 0
-    assert "┃" in shown
+    assert "───" in shown
     assert "\x1b" not in shown
 
 
