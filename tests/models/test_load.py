@@ -13,7 +13,7 @@ from xaicli.errors import InputError, RefusedError
 from xaicli.files.checkpoint import read_checkpoint, read_meta, write_checkpoint
 from xaicli.models.arch import parse_arch
 from xaicli.models.classifier import Classifier
-from xaicli.models.load import load_checkpoint, load_classifier
+from xaicli.models.load import lay_out, load_checkpoint, load_classifier
 from xaicli.models.state import state_arrays
 
 WriteModel = Callable[..., tuple[Path, Classifier]]
@@ -36,7 +36,7 @@ def test_the_model_comes_back_bit_by_bit(write_model: WriteModel, text: str, sha
     loaded = load_classifier(path)
     pixels = torch.rand(2, *shape)
     with torch.no_grad():
-        assert torch.equal(loaded(pixels), original(pixels))
+        assert torch.equal(loaded(pixels), lay_out(original, "cpu")(pixels))
     assert (loaded.class_names, loaded.shape) == (("class 0", "class 1", "class 2"), shape)
     assert loaded.meta == read_meta(path)[0]
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
@@ -47,7 +47,7 @@ def test_the_public_function_is_the_same(write_model: WriteModel) -> None:
     path, original = write_model(parse_arch("cnn"))
     assert xaicli.load_checkpoint is load_checkpoint
     pixels = torch.rand(1, 3, 32, 32)
-    assert torch.equal(xaicli.load_checkpoint(path)(pixels), original(pixels))
+    assert torch.equal(xaicli.load_checkpoint(path)(pixels), lay_out(original, "cpu")(pixels))
 
 
 def test_loading_leaves_the_random_generator_alone(write_model: WriteModel) -> None:
@@ -143,6 +143,7 @@ def test_a_users_own_architecture(write_model: WriteModel, tmp_path: Path) -> No
     file.chmod(0o644)
     tmp_path.chmod(0o755)
     path, original = write_model(parse_arch(f"{file}:Make:width=5"), shape=(3, 16, 16))
+    lay_out(original, "cpu")
     pixels = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
         assert torch.equal(load_classifier(path)(pixels), original(pixels))
