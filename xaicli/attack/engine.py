@@ -199,9 +199,9 @@ class _Walk:
         """Random numbers that belong to each sample's present try and step, drawn only if the attack asks for them."""
         shape = self.clean.shape[1:]
 
-        def draw(kind: str) -> Tensor:
+        def draw(kind: str, shape: tuple[int, ...]) -> Tensor:
             rows = index.tolist()
             streams = [self.stream.row(row, f"{what}:{self.tries[row]}:{self.walked[row]}") for row in rows]
             return torch.cat([torch.as_tensor(getattr(stream, kind)(shape)) for stream in streams]).to(self.clean)
 
-        return Draw(lambda: draw("normal"), lambda: draw("uniform"))
+        return Draw(lambda: draw("normal", shape), lambda: draw("uniform", shape), lambda: draw("uniform", ()))

@@ -10,6 +10,7 @@ from torch import Tensor
 from xaicli.attack.plan import Draw
 
 DEFAULT_EPS = {"linf": 8 / 255, "l2": 0.5}
+TINY = 1e-15  # of a gradient's norm
 
 
 def size(delta: Tensor, norm: str) -> Tensor:
@@ -23,15 +24,17 @@ def direction(gradient: Tensor, norm: str, fallback: Callable[[], Tensor]) -> Te
 
     For l2 this is g/norm(g) without an additive epsilon, so that a tiny gradient gives a full step.
     """
-    largest = size(gradient, "linf")
-    dead = largest == 0
-    if dead.any():
-        gradient = torch.where(_rows(dead), fallback(), gradient)
+    length = size(gradient, norm)
+    tiny = length < TINY
+    if tiny.any():  # its square would vanish: scaled up first
         largest = size(gradient, "linf")
-    if norm == "linf":
-        return gradient.sign()
-    scaled = gradient / _rows(largest)  # the square of a tiny gradient would vanish
-    return scaled.div_(_rows(size(scaled, "l2")))
+        dead = largest == 0
+        if dead.any():
+            gradient = torch.where(_rows(dead), fallback(), gradient)
+            largest = size(gradient, "linf")
+        gradient = torch.where(_rows(tiny), gradient / _rows(largest), gradient)
+        length = size(gradient, norm)
+    return gradient.sign() if norm == "linf" else gradient / _rows(length)
 
 
 def project(point: Tensor, centre: Tensor, eps: float, norm: str) -> Tensor:
@@ -61,7 +64,7 @@ def random_start(centre: Tensor, eps: float, norm: str, draw: Draw) -> Tensor:
 
 
 def _along_noise(centre: Tensor, eps: float, draw: Draw, *, power: float) -> Tensor:
-    radius = eps * draw.uniform().flatten(1)[:, 0] ** power
+    radius = eps * draw.share() ** power
     return project(centre + _rows(radius) * direction(draw.normal(), "l2", draw.normal), centre, eps, "l2")
 
 

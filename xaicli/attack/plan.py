@@ -13,10 +13,11 @@ Move = Callable[[Tensor, Tensor, Tensor, "Draw"], Tensor]
 
 @dataclass(frozen=True)
 class Draw:
-    """Random numbers for some samples, each with its own generator: shaped like the images."""
+    """Random numbers for some samples, each with its own generator: shaped like the images, or one share a sample."""
 
     normal: Callable[[], Tensor]
     uniform: Callable[[], Tensor]
+    share: Callable[[], Tensor]  # uniform, [n]
 
 
 @dataclass(frozen=True)

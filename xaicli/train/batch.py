@@ -31,6 +31,7 @@ class Batch:
         return Draw(
             lambda: torch.as_tensor(self.stream.normal(shape)).to(self.images),
             lambda: torch.as_tensor(self.stream.uniform(shape)).to(self.images),
+            lambda: torch.as_tensor(self.stream.uniform(())).to(self.images),
         )
 
     def mixed(self, alpha: float) -> tuple[Tensor, Tensor, Tensor, float]:
