@@ -18,7 +18,7 @@ from xaicli.cli.main import run
 from xaicli.cli.output import OUTPUT
 from xaicli.run.progress import Progress
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, and before torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line does, and before torch is imported
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ MODELS = {
 }
 TITLES = {"standard": "standard training", "robust": "adversarial training"}
 METHODS = ["-m", "integrated-gradients:steps=16", "-m", "gradcam"]
-ROWS = ["-n", "60"]
+ROWS = ["-n", "50"]
 
 
 def register(app: typer.Typer) -> None:
