@@ -55,9 +55,9 @@ def test_commands_are_understood(line: str) -> None:
     """Every option of every command in the README exists (the command itself is not run)."""
     import typer
 
-    from xaicli.cli.main import app
+    from xaicli.cli.main import build_app
 
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(build_app())
     words = shlex.split(line)[1:]
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]

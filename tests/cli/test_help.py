@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from xaicli import __version__
-from xaicli.cli.main import app
+from xaicli.cli.main import build_app
 from xaicli.methods import parse_spec
 from xaicli.models.arch import parse_arch
 
@@ -53,7 +53,7 @@ def test_there_are_examples_for_every_command() -> None:
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_parses(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The arguments are read by the real parser, and every specification in them by the grammar of methods."""
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(build_app())
     seen: list[dict[str, Any]] = []
     inner = group.commands.pop("store")
     for command in [*group.commands.values(), *inner.commands.values()]:

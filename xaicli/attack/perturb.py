@@ -21,5 +21,5 @@ def perturb(attack: Attack, classifier: torch.nn.Module, images: Tensor, labels:
             point = point.detach().requires_grad_()
             logits = classifier(point)
             (gradient,) = torch.autograd.grad(logits, point, log_odds(logits, labels)[1])
-            point = attack.move(point.detach(), images, gradient, draw)
+            point = attack.move(point.detach(), images, gradient.contiguous(), draw)
         return point.detach()

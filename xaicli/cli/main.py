@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from itertools import pairwise
 from typing import Annotated, NoReturn
 
@@ -13,27 +14,41 @@ import typer
 from typer.exceptions import TyperException
 
 from xaicli import __version__
-from xaicli.cli import attack, demo, evaluate, explain, generate, import_, methods, store, train
 from xaicli.cli.output import OUTPUT, ReaderGoneError
 from xaicli.errors import OutputError, UnavailableError, UsageError, XaicliError
 
 BROKEN_PIPE = 141
 INTERRUPTED = 130
 
-app = typer.Typer(
-    name="xaicli",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train image classifiers, attack and explain them, judge the explanations, and see what a model has learned. "
-    "Every command prints records (JSON lines) that the next one reads: "
-    "xaicli train --data digits | xaicli attack - -a pgd | xaicli explain - -m gradcam | xaicli evaluate -",
-    epilog="Start with: xaicli demo",
-)
+ROOMS = ("train", "attack", "explain", "evaluate", "generate", "import", "store", "methods", "demo")
+ALONE = frozenset(ROOMS) - {"demo"}  # the demo runs the others
 
-for room in (train, attack, explain, evaluate, generate, import_, store, methods, demo):
-    room.register(app)
+
+def build_app(*rooms: str) -> typer.Typer:
+    """The app with the commands of these rooms, in the order of the help; all of them by default."""
+    app = typer.Typer(
+        name="xaicli",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Train image classifiers, attack and explain them, judge the explanations, and see what a model has "
+        "learned. Every command prints records (JSON lines) that the next one reads: "
+        "xaicli train --data digits | xaicli attack - -a pgd | xaicli explain - -m gradcam | xaicli evaluate -",
+        epilog="Start with: xaicli demo",
+    )
+    app.callback()(_root)
+    for room in rooms or ROOMS:
+        module = "import_" if room == "import" else room  # a keyword cannot name a module
+        import_module(f"xaicli.cli.{module}").register(app)
+    return app
+
+
+def _rooms(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The one command that is called, where nothing has to know the others: they would double the time to start."""
+    configured = "XAICLI_CONFIG" in os.environ or any(word.startswith("--config") for word in arguments)
+    alone = arguments and arguments[0] in ALONE and not configured and "_XAICLI_COMPLETE" not in os.environ
+    return (arguments[0],) if alone else ()
 
 
 def _version(value: bool) -> None:
@@ -42,7 +57,6 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
 ) -> None:
@@ -55,6 +69,8 @@ def main() -> NoReturn:
     # 15 to 40 times slower by default than with a short spin, which is as fast where the cores are free. The OpenMP
     # runtime reads this when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # Our own linear algebra in numpy is tiny, and its idle threads spin too.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Typer's pydantic would search every installed package for plug-ins, a tenth of the time that `store info` takes.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     OUTPUT.own()
@@ -93,7 +109,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        code = app(args=list(arguments), prog_name="xaicli", standalone_mode=False)
+        code = build_app(*_rooms(arguments))(args=list(arguments), prog_name="xaicli", standalone_mode=False)
     except SystemExit as stop:  # completion ends so
         code = stop.code
     except typer.Abort:
