@@ -45,7 +45,7 @@ def build_app(*rooms: str) -> typer.Typer:
 
 
 def _rooms(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The one command that is called, where nothing has to know the others: they would double the time to start."""
+    """The one command that is called, where nothing has to know the others: building all takes some 70 ms."""
     configured = "XAICLI_CONFIG" in os.environ or any(word.startswith("--config") for word in arguments)
     alone = arguments and arguments[0] in ALONE and not configured and "_XAICLI_COMPLETE" not in os.environ
     return (arguments[0],) if alone else ()
