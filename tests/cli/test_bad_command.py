@@ -47,7 +47,7 @@ import pytest
         ("methods explain nosuch", 2, "there is no method 'nosuch'."),
         ("store info", 2, "missing argument 'FILE...'."),
         ("store info nosuch.h5", 66, "'nosuch.h5' does not exist; check the path."),
-        ("store diff a.h5 b.h5 --tolerance nan", 2, "invalid value for '--tolerance'"),
+        ("store diff a.h5 b.h5 --tolerance nan", 2, "--tolerance is not a number"),
         ("store diff a.h5 b.h5 --tolerance -1", 2, "invalid value for '--tolerance'"),
         ("import w.pt --arch cnn --mean .5,x", 2, "--mean '.5,x' is not a list of numbers: 'x' is not a number."),
         ("import w.pt", 2, "missing option '--arch'."),

@@ -71,8 +71,6 @@ def main() -> NoReturn:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # Our own linear algebra in numpy is tiny, and its idle threads spin too.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Typer's pydantic would search every installed package for plug-ins, a tenth of the time that `store info` takes.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     OUTPUT.own()
     code = run(sys.argv[1:])
     sys.stdout = sys.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from xaicli.cli.options import Display, command
 from xaicli.cli.output import OUTPUT
+from xaicli.errors import UsageError
 from xaicli.files.record import plain_record
 
 if TYPE_CHECKING:
@@ -116,6 +118,8 @@ def diff(
     """Compare two artifacts part by part; exit 0 when equal, 65 when they differ."""
     from xaicli.files.difference import compare
 
+    if math.isnan(tolerance):
+        raise UsageError("--tolerance is not a number; use 0 or more.")
     differences = compare(first, second, tolerance)
     for difference in differences:
         OUTPUT.record(plain_record("difference", **difference))
