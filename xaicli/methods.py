@@ -209,6 +209,15 @@ def parse_spec(verb: str, text: str, extra: Mapping[str, str] | None = None) -> 
     return Spec(method, tuple(values.items()))
 
 
+def recorded_spec(verb: str, name: str, record: Mapping[str, Any]) -> Spec:
+    """The specification that a record or a job shows; UsageError for what this version does not know."""
+    method = describe(verb, name)
+    if unknown := sorted(record.keys() - {option.key for option in method.options}):
+        raise UsageError(f"'{name}' has no option '{unknown[0]}' in this version of xaicli; use the one that wrote it.")
+    found = {option.name: record.get(option.key, option.default) for option in method.options}
+    return Spec(method, tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in found.items()))
+
+
 def split_options(tail: str, text: str) -> dict[str, str]:
     """Split `k=v,k2=v2` into a dictionary; UsageError for a key without a value or given twice."""
     given: dict[str, str] = {}

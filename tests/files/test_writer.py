@@ -9,23 +9,32 @@ import pytest
 
 from xaicli.errors import ExistsError, OutputError
 from xaicli.files.parts import parts_folder
+from xaicli.files.segment import read_segment
 from xaicli.files.writer import StoreWriter
 
 
 def segments(path):
-    return sorted(entry.name for entry in parts_folder(path).glob("*"))
+    return sorted(entry.name for entry in parts_folder(path).glob("[!.]*"))
 
 
-def test_nothing_is_on_disk_before_a_segment_is_due(example, tmp_path):
+def test_no_segment_is_seen_before_it_is_due(example, tmp_path):
     with StoreWriter(tmp_path / "a.h5", example.layout) as writer:
         assert list(tmp_path.iterdir()) == []
-        example.write(writer, [2, 0])
-        assert list(tmp_path.iterdir()) == []
+        example.write(writer, [0, 2])
+        assert segments(tmp_path / "a.h5") == []
+        assert [entry.suffix for entry in parts_folder(tmp_path / "a.h5").iterdir()] == [".tmp"]
         assert writer.done == {0, 2}
         assert writer.held_bytes == 8 * (8 + 2 + 1 + 4 + 16 + 16 + 2 + 2 + 12 + 4 + 64) + 2 * 4 * 8
     name = segments(tmp_path / "a.h5")
     assert len(name) == 1
-    assert name[0].startswith(f"{example.layout.job_id[:12]}-00000000-00000002-")
+    assert name[0].startswith(f"{example.layout.job_id[:12]}-00000000-")
+
+
+def test_blocks_in_any_order_make_ascending_segments(example, tmp_path):
+    path = tmp_path / "a.h5"
+    with StoreWriter(path, example.layout) as writer:
+        example.write(writer, [2, 3, 0, 1])
+    assert [read_segment(entry).numbers for entry in sorted(parts_folder(path).iterdir())] == [(0, 1), (2, 3)]
 
 
 def test_segment_is_published_when_enough_is_held(example, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from xaicli.attack.engine import Engine
+from xaicli.attack.figures import figures
 from xaicli.attack.plan import Attack
 from xaicli.data.dataset import UNKNOWN
 from xaicli.files.columns import Column, Status, attack_columns
@@ -17,7 +18,6 @@ from xaicli.files.layout import StoreLayout
 from xaicli.files.parents import Parents
 from xaicli.files.record import Record
 from xaicli.files.sources import Sources
-from xaicli.files.store import Store
 from xaicli.methods import Spec
 from xaicli.models.load import load_classifier
 from xaicli.run.blocks import Columns, Result, auto_block
@@ -93,7 +93,7 @@ def _plan(case: Case, spec: Spec, attack: Attack, settings: Settings) -> Planned
             "forwards": forwards,
         },
     )
-    return Planned(job, f"{case.stem}.{spec.name}", layout, forwards, case.record_parents, metrics=_metrics)
+    return Planned(job, f"{case.stem}.{spec.name}", layout, forwards, case.record_parents, metrics=figures)
 
 
 def attack_rows(attack: Attack, rows: Rows, calls: Calls, seed: int) -> Columns:
@@ -115,20 +115,4 @@ def attack_rows(attack: Attack, rows: Rows, calls: Calls, seed: int) -> Columns:
         "steps": done.steps.cpu().numpy().astype(np.uint32),
         "target": done.target.cpu().numpy().astype(np.uint16),
         "status": status,
-    }
-
-
-def _metrics(store: Store) -> dict[str, Any]:
-    """Fractions. Rows that were wrong on their clean image are errors, but not successes of the attack."""
-    ok = store.column("status") == Status.OK
-    if not ok.any():
-        return {}
-    label = store.column("label")[ok]
-    clean = store.column("clean_prediction")[ok] == label
-    right = store.column("prediction")[ok].argmax(1) == label
-    success = store.column("success")[ok]
-    return {
-        "clean_accuracy": float(clean.mean()),
-        "robust_accuracy": float((clean & right).mean()),
-        "success_rate": float(success.sum() / clean.sum()) if clean.any() else None,
     }

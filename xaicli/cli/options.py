@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -17,6 +18,8 @@ from xaicli.cli.output import FORMATS, OUTPUT, ReaderGoneError
 from xaicli.errors import UsageError, nearest
 from xaicli.run.progress import Progress
 from xaicli.run.settings import Settings
+from xaicli.run.shard import parse_shard
+from xaicli.run.stop import STOP, parse_duration
 
 PANEL = "Common options"
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -76,6 +79,21 @@ class Common(Display):
     data_root: Annotated[
         Path | None, _option("--data-root", envvar="XAICLI_DATA", metavar="DIR", help="Where data sets lie.")
     ] = None
+    download: Annotated[
+        bool, _option("--download", help="Fetch a missing data set; nothing else ever uses the network.")
+    ] = False
+    num_workers: Annotated[
+        int | None, _option("--num-workers", min=1, metavar="N", help="Threads that read image files.")
+    ] = None
+    shard: Annotated[
+        str, _option("--shard", metavar="i/N|auto", help="Only every N-th block, for `xaicli store merge`.")
+    ] = "1/1"
+    max_time: Annotated[
+        str | None, _option("--max-time", metavar="55m", help="Stop after this long with progress saved (code 75).")
+    ] = None
+    grace: Annotated[
+        str, _option("--grace", metavar="20s", help="How long a block may go on after a wish to stop.")
+    ] = "20s"
     parent: Annotated[
         list[Path] | None, _option("--parent", metavar="PATH", help="File or folder to find parents in; repeatable.")
     ] = None
@@ -104,6 +122,9 @@ class Common(Display):
             data_root=self.data_root,
             parents=tuple(self.parent or ()),
             dry_run=self.dry_run,
+            download=self.download,
+            num_workers=self.num_workers,
+            shard=parse_shard(self.shard),
         )
 
 
@@ -153,7 +174,8 @@ def command(app: typer.Typer, name: str, *, examples: str, **settings: Any) -> C
             _show_as(common)
             OUTPUT.close_to_libraries()
             try:
-                code = function(**values, **{own[-1].name: common})
+                with _stoppable(common):
+                    code = function(**values, **{own[-1].name: common})
                 OUTPUT.finish()
             except BrokenPipeError:  # of standard error, say; typer would end with code 1
                 raise ReaderGoneError from None
@@ -168,6 +190,14 @@ def command(app: typer.Typer, name: str, *, examples: str, **settings: Any) -> C
         return function
 
     return register
+
+
+def _stoppable(display: Display) -> AbstractContextManager[None]:
+    """Commands that compute stop with their progress saved; the others end at once."""
+    if not isinstance(display, Common):
+        return nullcontext()
+    max_time = None if display.max_time is None else parse_duration(display.max_time)
+    return STOP.listening(max_time, parse_duration(display.grace))
 
 
 def _show_as(display: Display) -> None:

@@ -1,4 +1,4 @@
-"""`xaicli store`: look into artifacts, verify them, compare them."""
+"""`xaicli store`: look into artifacts, verify them, compare them; merge and export have files of their own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import typer
 
 from xaicli.cli.options import Display, command
 from xaicli.cli.output import OUTPUT
+from xaicli.cli.store_merge import EXAMPLES as EXAMPLES_MERGE
+from xaicli.cli.store_merge import merge
 from xaicli.errors import UsageError
 from xaicli.files.record import plain_record
 
@@ -34,10 +36,11 @@ Paths = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Checkpoint
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    store = typer.Typer(no_args_is_help=True, help="Look into artifacts, verify them, compare them.")
+    store = typer.Typer(no_args_is_help=True, help="Look into artifacts, verify, compare, merge and export them.")
     command(store, "info", examples=EXAMPLES_INFO)(info)
     command(store, "verify", examples=EXAMPLES_VERIFY)(verify)
     command(store, "diff", examples=EXAMPLES_DIFF)(diff)
+    command(store, "merge", examples=EXAMPLES_MERGE)(merge)
     app.add_typer(store, name="store", rich_help_panel="Helpers")
 
 

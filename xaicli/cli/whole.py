@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from xaicli.cli.output import OUTPUT, emit_all
-from xaicli.errors import UsageError
+from xaicli.errors import StoppedError, UsageError
 from xaicli.files.record import Record
 from xaicli.run.settings import Settings
+from xaicli.run.stop import STOP
 
 
 def produce(settings: Settings, results: int, extension: str, work: Callable[[Settings], Iterable[Record]]) -> int:
@@ -20,11 +21,16 @@ def produce(settings: Settings, results: int, extension: str, work: Callable[[Se
     OUTPUT.refuse_terminal()
     if results != 1:
         raise UsageError(f"'-o -' writes one artifact, but {results} would result; name a folder with -o DIR/.")
+    if not settings.shard.is_whole:
+        raise UsageError("'-o -' writes a whole artifact, and --shard makes a part of one; name a file with -o.")
     if settings.dry_run:
         return emit_all(work(replace(settings, output=None)))
     with tempfile.TemporaryDirectory(prefix="xaicli-") as folder:
         path = Path(folder) / f"artifact{extension}"
-        failed = sum(int(record.get("failed") or 0) for record in work(replace(settings, output=str(path))))
+        try:
+            failed = sum(int(record.get("failed") or 0) for record in work(replace(settings, output=str(path))))
+        except StoppedError:
+            raise STOP.error("and '-o -' keeps no progress (-o FILE does)") from None
         if not path.exists():
             raise UsageError("'-o -' writes an artifact, but this command makes none; leave -o out.")
         OUTPUT.artifact(path)

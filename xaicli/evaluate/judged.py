@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xaicli.data.dataset import Dataset, to_float
 from xaicli.errors import InputError
-from xaicli.evaluate.aggregate import summarise_metrics
+from xaicli.evaluate.aggregate import summarise_scores
 from xaicli.evaluate.layout import scores_layout
 from xaicli.evaluate.metric import Metric, planned_forwards
 from xaicli.evaluate.queries import EVALUATE, Subject
@@ -159,7 +159,7 @@ def _judge(
         layout,
         forwards,
         {**shown, "data": first.parents["data"]},
-        summarise=summarise_metrics(metrics, documents, settings.seed),
+        summarise=summarise_scores,
     )
     names = ", ".join(metric.label for metric in metrics)
     return Judged(Group(first.inputs, [plan], ready, f"evaluate ({names})"), [source.parents for source in sources])

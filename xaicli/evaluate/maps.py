@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from xaicli.errors import InputError, UsageError
-from xaicli.evaluate.aggregate import summarise_metrics
+from xaicli.evaluate.aggregate import summarise_scores
 from xaicli.evaluate.layout import scores_layout
 from xaicli.evaluate.map_scorer import MapScorer
 from xaicli.evaluate.metric import Metric, name_metrics, planned_forwards
@@ -77,7 +77,7 @@ def judge_maps(
         layout,
         forwards,
         {"attributions": [source.parents["attributions"] for source in sources if source.control is None]},
-        summarise=summarise_metrics(metrics, documents, settings.seed),
+        summarise=summarise_scores,
     )
     names = ", ".join(metric.label for metric in metrics)
     return Judged(Group(inputs, [plan], ready, f"evaluate ({names})"), [source.parents for source in sources])

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from xaicli.errors import UsageError
-from xaicli.evaluate.aggregate import metric_records
+from xaicli.evaluate.aggregate import metric_records, stored_metric_records
 from xaicli.evaluate.judged import judge_images, judge_models
 from xaicli.evaluate.maps import WITH_MASKS, judge_maps
 from xaicli.evaluate.metric import Metric, name_metrics
@@ -68,9 +68,7 @@ def _again(artifact: Artifact) -> Iterator[Record]:
     """The aggregates of a scores store, once more."""
     with open_store(artifact.path) as store:
         store.verify()
-        parents = [dict(source["parents"]) for source in store.sources]
-        record = {"id": store.id, "path": str(artifact.path)}
-        yield from metric_records(json.loads(store.aggregates()["scores"]), parents, record)
+        yield from stored_metric_records(store, {"id": store.id, "path": str(artifact.path)})
 
 
 def _metrics(kind: str, request: Request) -> list[Metric]:

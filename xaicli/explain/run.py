@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from xaicli.errors import PluginError
 from xaicli.explain.explanation import Explanation
+from xaicli.explain.figures import figures
 from xaicli.explain.quantity import Target, check_quantity, parse_target
 from xaicli.explain.queries import EXPLAIN, Block, Scored, anchor_of
 from xaicli.files.columns import Status, attribution_columns
@@ -20,7 +21,6 @@ from xaicli.files.layout import StoreLayout
 from xaicli.files.parents import Parents
 from xaicli.files.record import Record
 from xaicli.files.sources import Sources
-from xaicli.files.store import Store
 from xaicli.methods import Spec
 from xaicli.models.load import load_classifier
 from xaicli.run.blocks import Result, auto_block
@@ -112,15 +112,7 @@ def _plan(case: Case, spec: Spec, request: Request, settings: Settings) -> Plann
             "forwards": forwards,
         },
     )
-    return Planned(job, f"{case.stem}.{spec.name}", layout, forwards, case.record_parents, metrics=_metrics)
-
-
-def _metrics(store: Store) -> dict[str, Any]:
-    metrics: dict[str, Any] = {"forwards_per_row": store.attributes["forwards"]}
-    if "completeness" in store.columns:
-        gaps = np.abs(store.column("completeness"))
-        metrics["completeness"] = float(np.nanmean(gaps)) if np.isfinite(gaps).any() else None
-    return metrics
+    return Planned(job, f"{case.stem}.{spec.name}", layout, forwards, case.record_parents, metrics=figures)
 
 
 def answers_for(rows: Rows, calls: Calls, target: Target, quantity: str, seed: int) -> Answers:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from xaicli.errors import ExistsError, InputError, MissingError
+from xaicli.errors import ExistsError, InputError, MissingError, XaicliError
 from xaicli.files.atomic import sweep
 from xaicli.files.layout import StoreLayout
 from xaicli.files.segment import Segment, check_segment, read_segment, segment_job
@@ -49,6 +49,24 @@ def find_segments(
         elif segment is not None:
             segments.append(segment)
     return segments
+
+
+def pending_layout(path: Path) -> StoreLayout | None:
+    """The layout of the job whose parts lie beside the store `path`, or None when there are none."""
+    for entry in _segment_paths(parts_folder(path)):
+        with suppress(InputError, MissingError):
+            return read_segment(entry).layout
+    return None
+
+
+def finished_blocks(path: Path, layout: StoreLayout) -> set[int]:
+    """The blocks of the job in the parts of the store `path`, at a glance: nothing is removed, no row is read."""
+    found: set[int] = set()
+    for entry in _segment_paths(parts_folder(path)):
+        if segment_job(entry.name) == layout.job_id[:12]:
+            with suppress(XaicliError):
+                found.update(read_segment(entry).numbers)
+    return found
 
 
 def locate_blocks(segments: Iterable[Segment]) -> dict[int, Place]:

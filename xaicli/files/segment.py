@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+import secrets
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xaicli.errors import InputError
-from xaicli.files.columns import DIGEST, Array, Column
-from xaicli.files.digest import content_sum
-from xaicli.files.hdf5 import Output, create_hdf5, set_attributes
-from xaicli.files.header import SEGMENT_GROUP, header_digest, read_summary
-from xaicli.files.layout import SCHEMA, StoreLayout
+from xaicli.files.columns import Column
+from xaicli.files.header import SEGMENT_GROUP, read_summary
+from xaicli.files.layout import StoreLayout
 from xaicli.files.verified import VerifiedFile, open_verified, reading
 
 SEGMENT_KIND = "segment"
-_NAME = re.compile(r"([0-9a-f]{12})-\d{8,}-\d{8,}-[0-9a-f]{8}\.h5")
-
-
-@dataclass(frozen=True)
-class Block:
-    """The finished rows of one block, encoded: name -> array in the type of the file; curve -> sums and count."""
-
-    number: int
-    rows: Mapping[str, Array]
-    sums: Mapping[str, NDArray[np.float64]]
-
-    @cached_property
-    def fingerprint(self) -> bytes:
-        """16 bytes that are equal for equal blocks."""
-        state = hashlib.blake2b(self.rows[DIGEST].tobytes(), digest_size=16)
-        for name in sorted(self.sums):
-            state.update(self.sums[name].tobytes())
-        return state.digest()
-
-    @property
-    def size(self) -> int:
-        """Bytes in memory."""
-        return sum(array.nbytes for array in (*self.rows.values(), *self.sums.values()))
+_NAME = re.compile(r"([0-9a-f]{12})-\d{8,}-[0-9a-f]{8}\.h5")
 
 
 @dataclass(frozen=True)
@@ -74,43 +49,15 @@ class Chunk:
     filter_mask: int
 
 
+def segment_name(layout: StoreLayout, first: int) -> str:
+    """A new file name for a segment whose first block has this number; no two segments share one."""
+    return f"{layout.job_id[:12]}-{first:08d}-{secrets.token_hex(4)}.h5"
+
+
 def segment_job(name: str) -> str | None:
     """The first 12 digits of the job id in a segment's file name, or None for another file."""
     match = _NAME.fullmatch(name)
     return match[1] if match else None
-
-
-def write_segment(folder: Path, layout: StoreLayout, blocks: Sequence[Block]) -> Path:
-    """Publish blocks as one segment in `folder`; equal blocks get an equal name, different ones never collide."""
-    blocks = sorted(blocks, key=lambda block: block.number)
-    numbers = [block.number for block in blocks]
-    fingerprint = hashlib.sha256(repr([(block.number, block.fingerprint) for block in blocks]).encode()).hexdigest()
-    path = folder / f"{layout.job_id[:12]}-{numbers[0]:08d}-{numbers[-1]:08d}-{fingerprint[:8]}.h5"
-    with create_hdf5(path) as output:
-        set_attributes(
-            output.file,
-            {
-                "xaicli_schema": SCHEMA,
-                "kind": SEGMENT_KIND,
-                "job_id": layout.job_id,
-                "rows": sum(layout.block_rows(number) for number in numbers),
-                "layout": layout.to_json(),
-            },
-        )
-        checksums = [_write_column(output, layout, column, blocks) for column in layout.columns]
-        contents = [block.rows[DIGEST] for block in blocks]
-        table = {
-            "number": np.array(numbers, "<u8"),
-            "fingerprint": np.array([list(block.fingerprint) for block in blocks], "u1"),
-            "content": np.array([list(content_sum(digests).to_bytes(16, "big")) for digests in contents], "u1"),
-            "checksum": np.array(checksums, "<u4"),
-        }
-        for curve in layout.curves:
-            table[f"sums/{curve}"] = np.stack([block.sums[curve] for block in blocks])
-        for name, values in table.items():
-            output.write_array(f"{SEGMENT_GROUP}/{name}", values)
-        set_attributes(output.file, {"header": header_digest(output.objects())})
-    return path
 
 
 def read_segment(path: Path) -> Segment:
@@ -161,26 +108,6 @@ def check_segment(segment: Segment) -> None:
             for slot in range(len(segment.numbers)):
                 for _ in read_chunks(verified.objects[column.name], segment, column, slot):
                     pass
-
-
-def _write_column(output: Output, layout: StoreLayout, column: Column, blocks: Sequence[Block]) -> list[int]:
-    rows = sum(layout.block_rows(block.number) for block in blocks)
-    chunk = layout.chunks[column.name]
-    dataset = output.create_column(column, rows, chunk, resizable=True)
-    checksums = []
-    for slot, block in enumerate(blocks):
-        checksum = 0
-        values = block.rows[column.name]
-        for origin in layout.chunk_origins(column, block.number):
-            piece = values[tuple(slice(start, start + step) for start, step in zip(origin, chunk, strict=True))]
-            if len(piece) < chunk[0]:  # the end of the last block; the rest of a chunk is stored all the same
-                rest = (chunk[0] - len(piece), *chunk[1:])
-                piece = np.concatenate([piece, np.full(rest, column.fill_value, column.storage)])
-            data = np.ascontiguousarray(piece)
-            output.write_chunk(dataset, (slot * layout.block + origin[0], *origin[1:]), data)
-            checksum = zlib.crc32(data.data, checksum)
-        checksums.append(checksum)
-    return checksums
 
 
 def _table(verified: VerifiedFile, name: str) -> Any:

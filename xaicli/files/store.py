@@ -21,6 +21,8 @@ from xaicli.files.rows import RowReader, plain_values
 from xaicli.files.segment import SEGMENT_KIND
 from xaicli.files.verified import VerifiedFile, open_verified, reading
 
+_SLAB_BYTES = 16 << 20
+
 
 def open_store(path: str | Path, *, max_memory: int | None = None) -> Store:
     """Open a store for reading. Structure, schema and header are checked now, each row when it is read.
@@ -112,6 +114,14 @@ class Store:
         self._check_memory(dataset.nbytes)
         with reading(self.path):
             return plain_values(dataset[()])
+
+    def predicted(self) -> NDArray[np.int64]:
+        """The class with the largest logit of every row, [N], read in slabs: logits of many classes are large."""
+        logits = self._column("prediction")
+        step = max(_SLAB_BYTES // max(logits.shape[1] * 4, 1), 1)
+        with reading(self.path):
+            found = [logits[start : start + step].argmax(1) for start in range(0, self.rows, step)]
+        return np.concatenate(found).astype(np.int64)
 
     def read(self, rows: slice | NDArray[Any], names: Iterable[str] | None = None) -> dict[str, Array]:
         """Some rows: name -> array [n, *shape], each row checked against its digest.

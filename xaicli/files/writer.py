@@ -10,13 +10,13 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from xaicli.errors import ExistsError, InputError, OutputError, XaicliError
+from xaicli.errors import ExistsError, InputError, MissingError, OutputError, XaicliError
 from xaicli.files.columns import DIGEST
 from xaicli.files.digest import row_digests
+from xaicli.files.growing import Block, GrowingSegment
 from xaicli.files.layout import StoreLayout
 from xaicli.files.merge import Summarise, merge_parts
 from xaicli.files.parts import find_segments, locate_blocks, parts_folder, remove_parts, sweep_parts
-from xaicli.files.segment import Block, write_segment
 from xaicli.files.store import Store, open_store
 
 SEGMENT_BYTES = 256 << 20
@@ -29,7 +29,7 @@ class StoreWriter:
     path: of the store. Finished blocks lie in PATH.parts/ until `finish` merges them. layout: of the job.
     force: discard a store or parts of another job under that name, and a finished store of this one.
     own: the blocks that this process computes, if it is not alone; see `find_segments`.
-    segment_bytes, segment_seconds: publish a segment when as much is held, or when the last one is as old.
+    segment_bytes, segment_seconds: publish a segment when it holds as much, or when the last one is as old.
     Raises ExistsError if the name is taken by another job. As a context manager it publishes on leaving what is held.
     """
 
@@ -49,8 +49,7 @@ class StoreWriter:
         self._segment_bytes = segment_bytes
         self._segment_seconds = segment_seconds
         self._clock = clock
-        self._held: dict[int, Block] = {}
-        self._held_bytes = 0
+        self._growing: GrowingSegment | None = None
         self._finished = not force and finished_store(self.path, layout)
         folder = parts_folder(self.path)
         places = locate_blocks(find_segments(folder, layout, force=force, own=own))
@@ -63,12 +62,16 @@ class StoreWriter:
         """The blocks that are finished: published by anybody before this writer began, or written through it."""
         if self._finished:
             return frozenset(range(self.layout.blocks))
-        return frozenset((*self._published, *self._held))
+        return frozenset((*self._published, *self._unpublished))
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the blocks that are in memory only."""
-        return self._held_bytes
+        """Bytes of the blocks that would be lost with this process."""
+        return self._growing.size if self._growing else 0
+
+    @property
+    def _unpublished(self) -> dict[int, bytes]:
+        return self._growing.fingerprints if self._growing else {}
 
     def write(
         self, block: int, rows: Mapping[str, object], sums: Mapping[str, NDArray[np.float64]] | None = None
@@ -80,7 +83,7 @@ class StoreWriter:
         are not those of the layout, InputError for a finished block with another result, OutputError as `flush` does.
         """
         finished = self._encode(block, rows, sums or {})
-        known = self._held[block].fingerprint if block in self._held else self._published.get(block)
+        known = self._unpublished.get(block) or self._published.get(block)
         if known is not None:
             if known != finished.fingerprint:
                 raise InputError(
@@ -88,18 +91,24 @@ class StoreWriter:
                     f"'{parts_folder(self.path)}' and run again on one kind of hardware with the same --threads."
                 )
             return
-        self._held[block] = finished
-        self._held_bytes += finished.size
-        if self._held_bytes >= self._segment_bytes or self._clock() - self._last >= self._segment_seconds:
+        if self._growing is not None and not self._growing.takes(finished):
+            self.flush()
+        if self._growing is None:
+            self._growing = GrowingSegment(parts_folder(self.path), self.layout, block)
+        try:
+            self._growing.append(finished)
+        except BaseException:
+            self._growing = None
+            raise
+        if self.held_bytes >= self._segment_bytes or self._clock() - self._last >= self._segment_seconds:
             self.flush()
 
     def flush(self) -> None:
         """Publish what is held as one segment. Raises OutputError if that fails; earlier segments are intact then."""
-        if self._held:
-            write_segment(parts_folder(self.path), self.layout, list(self._held.values()))
-            self._published.update({number: block.fingerprint for number, block in self._held.items()})
-            self._held.clear()
-            self._held_bytes = 0
+        if self._growing is not None:
+            growing, self._growing = self._growing, None
+            growing.publish()
+            self._published.update(growing.fingerprints)
         self._last = self._clock()
 
     def finish(self, summarise: Summarise | None = None) -> Store:
@@ -112,7 +121,11 @@ class StoreWriter:
         if self._finished:
             remove_parts(self.path)
         else:
-            merge_parts(self.path, self.layout, summarise)
+            try:
+                merge_parts(self.path, self.layout, summarise)
+            except (InputError, MissingError):
+                if not finished_store(self.path, self.layout):  # another process with the same job was faster
+                    raise
         return open_store(self.path)
 
     def __enter__(self) -> StoreWriter:
@@ -123,6 +136,9 @@ class StoreWriter:
     ) -> None:
         if error is None or (isinstance(error, Exception) and not isinstance(error, OutputError)):
             self.flush()  # also when a later block failed: what is computed is computed
+        elif self._growing is not None:
+            self._growing.discard()
+            self._growing = None
 
     def _encode(self, block: int, rows: Mapping[str, object], sums: Mapping[str, NDArray[np.float64]]) -> Block:
         layout = self.layout

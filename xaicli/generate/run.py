@@ -19,9 +19,10 @@ from xaicli.files.layout import StoreLayout
 from xaicli.files.parents import Parents
 from xaicli.files.record import Record
 from xaicli.files.sources import Sources
-from xaicli.files.store import Store, open_store
+from xaicli.files.store import open_store
 from xaicli.generate.ascend import ascend
 from xaicli.generate.class_images import Ascent
+from xaicli.generate.figures import figures
 from xaicli.generate.guide import class_weights
 from xaicli.generate.starts import Draw, Starts, gaussian_draw, given_draw, make_starts, noise_draw
 from xaicli.methods import Spec
@@ -148,7 +149,7 @@ def _group(subject: Subject, spec: Spec, parents: Parents, settings: Settings) -
         return compute
 
     stem = (guide or subject.checkpoint).stem
-    plan = Planned(job, f"{stem}.{spec.name}", layout, forwards, shown, metrics=_metrics)
+    plan = Planned(job, f"{stem}.{spec.name}", layout, forwards, shown, metrics=figures)
     return Group(inputs, [plan], ready, f"generate {stem} ({spec.name})")
 
 
@@ -209,11 +210,3 @@ def _columns(ascent: Ascent, starts: Starts, rows: Rows, calls: Calls, weights: 
         "loss": done.loss.float().cpu().numpy(),
         "status": status,
     }
-
-
-def _metrics(store: Store) -> dict[str, Any]:
-    ok = store.column("status") == Status.OK
-    if not ok.any():
-        return {}
-    hit = store.column("prediction")[ok].argmax(1) == store.column("target")[ok]
-    return {"target_accuracy": float(hit.mean()), "score": float(store.column("score")[ok].mean())}

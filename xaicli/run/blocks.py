@@ -18,6 +18,8 @@ from xaicli.files.columns import Status
 from xaicli.files.writer import StoreWriter
 from xaicli.run.inputs import Inputs, Rows
 from xaicli.run.progress import Progress
+from xaicli.run.shard import Shard
+from xaicli.run.stop import STOP
 
 MAX_BLOCK = 256
 MAX_FORWARDS = 4096
@@ -39,11 +41,13 @@ class Output:
 
     writer: StoreWriter
     block: int
+    shard: Shard = field(default_factory=Shard)
     waiting: list[Result] = field(default_factory=list)
 
     def wants(self, row: int) -> bool:
-        """Whether the block of this row is still missing."""
-        return row // self.block not in self.writer.done
+        """Whether the block of this row is still missing, and this process's to compute."""
+        block = row // self.block
+        return self.shard.owns(block) and block not in self.writer.done
 
     def take(self, rows: Rows, start: int, stop: int, total: int, result: Result) -> None:
         """Add a unit's result; write the block when the unit completes it."""
@@ -78,15 +82,21 @@ def run_blocks(
     compute: Callable[[Rows, Sequence[int]], Mapping[int, Result]],
     text: str,
 ) -> None:
-    """Work through all rows; `compute(rows, wanted)` answers for the outputs whose numbers are in `wanted`."""
+    """Work through all rows; `compute(rows, wanted)` answers for the outputs whose numbers are in `wanted`.
+
+    Raises StoppedError between two units when a stop is wished; see run/stop.py.
+    """
     total, unit = len(inputs), min(output.block for output in outputs)
-    with Progress(text, total) as progress:
+    with Progress(text, total) as progress, STOP.shielded():
         for start in range(0, total, unit):
             stop = min(start + unit, total)
             wanted = [number for number, output in enumerate(outputs) if output.wants(start)]
             if wanted:
-                rows = inputs.load(start, stop)
-                for number, result in compute(rows, wanted).items():
+                STOP.check()
+                with STOP.working():
+                    rows = inputs.load(start, stop)
+                    results = compute(rows, wanted)
+                for number, result in results.items():
                     outputs[number].take(rows, start, stop, total, result)
             progress.advance(stop - start)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from xaicli.data.access import Access
+from xaicli.run.shard import Shard
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,15 @@ class Settings:
     data_root: Path | None = None
     parents: tuple[Path, ...] = ()
     dry_run: bool = False
+    download: bool = False
+    num_workers: int | None = None  # threads that read image files; None takes what the machine has
+    shard: Shard = field(default_factory=Shard)
     arch: str | None = None  # FILE.py:FACTORY of a checkpoint whose own file has moved
+
+    @property
+    def access(self) -> Access:
+        """How data sets are reached."""
+        return Access(self.data_root, self.download, self.num_workers)
 
     @property
     def call_rows(self) -> int:
