@@ -169,6 +169,61 @@ def test_truncated_files_are_none(tmp_path: Path, name: str, share: float) -> No
     assert read_image(path, 3, 64, 64) is None
 
 
+def rows_of_white(count: int) -> bytes:
+    """A white image of 20x20 of which only the first rows are there, with everything else in order."""
+    return png(20, 20, (b"\0" + bytes([255]) * 20) * count)
+
+
+def test_a_png_whose_data_ends_early_is_none_however_well_formed(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    for rows in (0, 1, 19):
+        path.write_bytes(rows_of_white(rows))
+        assert read_image(path, 1, 20, 20) is None, rows
+    path.write_bytes(rows_of_white(20))
+    assert read_image(path, 1, 20, 20) is not None
+    path.write_bytes(png(20, 20, (b"\0" + bytes(20)) * 20))  # black, but whole
+    assert read_image(path, 1, 20, 20) is not None
+    path.write_bytes(png(20, 20, (b"\0" + bytes(20)) * 20)[:-12])  # without its last chunk, which holds nothing
+    assert read_image(path, 1, 20, 20) is not None
+
+
+def test_the_seven_passes_of_an_interlaced_png_are_counted(tmp_path: Path) -> None:
+    # The columns and rows of each pass over 20x20 pixels; every row begins with a byte for its filter.
+    sizes = [(3, 3), (2, 3), (5, 2), (5, 5), (10, 5), (10, 10), (20, 10)]
+    lines = b"".join((b"\0" + bytes([255]) * columns) * rows for columns, rows in sizes)
+    path = tmp_path / "x.png"
+    for data, whole in ((lines, True), (lines[:-1], False), (lines[: len(lines) // 2], False)):
+        good = bytearray(png(20, 20, data))
+        good[28] = 1
+        good[29:33] = struct.pack(">I", zlib.crc32(bytes(good[12:29])))
+        path.write_bytes(good)
+        image = read_image(path, 1, 20, 20)
+        assert (image is not None) == whole
+        if image is not None:
+            assert image.min() == 255
+
+
+def test_deep_colours_lose_their_lower_byte(tmp_path: Path) -> None:
+    """Pillow reads 16 bits a colour so; a value is never more than one step off."""
+    path = tmp_path / "x.png"
+    grey = png(1, 1, b"\0" + struct.pack(">HHH", 0x1280, 0xFFFF, 0x00FF))
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    path.write_bytes(grey[:16] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + grey[33:])
+    assert pixel(path) == [0x12, 0xFF, 0x00]
+
+
+def test_inks_and_the_first_of_several_frames(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "x.jpg", quality=100)
+    image = read_image(tmp_path / "x.jpg", 3, 8, 8)
+    assert image is not None and np.abs(image[:, 4, 4].astype(int) - RED).max() <= 3
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (BLUE, GREEN)]
+    for name, options in (("x.png", {}), ("x.webp", {"lossless": True}), ("x.tif", {})):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
+        image = read_image(tmp_path / name, 3, 8, 8)
+        assert image is not None
+        assert image[:, 4, 4].tolist() == list(BLUE), name
+
+
 def test_a_text_that_starts_with_bm_is_no_bitmap(tmp_path: Path) -> None:
     path = tmp_path / "notes"
     path.write_bytes(b"BMW and others")

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from xaicli.data.open import list_sources, open_data
+from xaicli.data.access import Access
+from xaicli.data.open import open_data
+from xaicli.data.sources import list_sources
 from xaicli.errors import InputError, MissingError, UsageError
 
 
@@ -28,11 +30,11 @@ def test_the_split_is_the_argument_else_the_suffix_else_test() -> None:
 def test_folders_are_found_from_here_and_below_the_root(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_data(f"folder:{folder}:train").name == "folder:pets"
     assert len(open_data(f"folder:{folder}:train")) == 8
-    assert open_data("folder:pets", root=folder.parent).path == folder
+    assert open_data("folder:pets", access=Access(folder.parent)).path == folder
     monkeypatch.chdir(folder)
     assert open_data("folder:.").name == "folder:pets"
     with pytest.raises(MissingError, match="the folder 'nowhere' does not exist"):
-        open_data("folder:nowhere:val", root=folder.parent)
+        open_data("folder:nowhere:val", access=Access(folder.parent))
 
 
 def test_the_shape_asked_for_is_the_shape_given(folder: Path) -> None:
@@ -57,7 +59,16 @@ def test_names_that_do_not_exist(spec: str, message: str) -> None:
         open_data(spec)
 
 
+def test_the_readme_lists_the_sources() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    table = readme.split("| `--data` | what |\n|---|---|\n")[1].split("| `FILE.h5` |")[0]
+    assert table == "".join(f"| `{name}` | {line} |\n" for name, line in list_sources())
+
+
 def test_sources_are_listed_with_one_line_each() -> None:
     names = [name for name, _ in list_sources()]
-    assert names == ["digits", "shapes", "folder:PATH"]
+    assert names == [
+        *("digits", "shapes", "mnist", "fashion-mnist", "cifar10", "cifar100", "flowers102", "imagenet"),
+        "folder:PATH",
+    ]
     assert all(line and "\n" not in line for _, line in list_sources())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,6 +21,7 @@ from xaicli.run.settings import Settings
 from xaicli.run.shard import parse_shard
 from xaicli.run.stop import STOP, parse_duration
 
+COMPRESSION = ("none", "gzip")
 PANEL = "Common options"
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -85,6 +86,9 @@ class Common(Display):
     num_workers: Annotated[
         int | None, _option("--num-workers", min=1, metavar="N", help="Threads that read image files.")
     ] = None
+    compress: Annotated[
+        str, _option("--compress", metavar="none|gzip", help="gzip saves some space in stores, and takes time.")
+    ] = "none"
     shard: Annotated[
         str, _option("--shard", metavar="i/N|auto", help="Only every N-th block, for `xaicli store merge`.")
     ] = "1/1"
@@ -124,6 +128,7 @@ class Common(Display):
             dry_run=self.dry_run,
             download=self.download,
             num_workers=self.num_workers,
+            compress=chosen("--compress", self.compress, COMPRESSION) == "gzip",
             shard=parse_shard(self.shard),
         )
 
@@ -192,6 +197,13 @@ def command(app: typer.Typer, name: str, *, examples: str, **settings: Any) -> C
     return register
 
 
+def chosen(option: str, value: str, choices: Sequence[str]) -> str:
+    """The value, if it is one of the choices; UsageError names the nearest."""
+    if value not in choices:
+        raise UsageError(f"{option} '{value}' is unknown.{nearest(value, choices)} Use {'|'.join(choices)}.")
+    return value
+
+
 def _stoppable(display: Display) -> AbstractContextManager[None]:
     """Commands that compute stop with their progress saved; the others end at once."""
     if not isinstance(display, Common):
@@ -201,11 +213,7 @@ def _stoppable(display: Display) -> AbstractContextManager[None]:
 
 
 def _show_as(display: Display) -> None:
-    if display.format not in FORMATS:
-        raise UsageError(
-            f"--format '{display.format}' is unknown.{nearest(display.format, FORMATS)} Use {'|'.join(FORMATS)}."
-        )
-    OUTPUT.format = display.format
+    OUTPUT.format = chosen("--format", display.format, FORMATS)
     OUTPUT.color = not (display.no_color or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb")
     OUTPUT.verbose = display.verbose
     Progress.quiet, Progress.color = display.quiet, OUTPUT.color

@@ -10,6 +10,7 @@ from xaicli.cli.completion import complete
 from xaicli.cli.options import Common, command
 from xaicli.cli.shape import parse_shape
 from xaicli.cli.whole import produce
+from xaicli.data.sources import SOURCES
 from xaicli.methods import parse_spec
 
 EXAMPLES = """
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    data: Annotated[str, typer.Option("--data", metavar="DATA", help="digits, shapes or folder:PATH.")],
+    data: Annotated[str, typer.Option("--data", metavar="DATA", help=f"{', '.join(SOURCES)}.")],
     arch: Annotated[
         str,
         typer.Option("--arch", metavar="NAME[:k=v]", help="cnn, resnet18-cifar, torchvision:NAME or FILE.py:FACTORY."),

@@ -24,6 +24,8 @@ class Access:
     download: bool = False
     workers: int | None = None
     """Threads that read image files; None takes one a processor, at most four."""
+    hints: tuple[Path, ...] = ()
+    """Further roots: where a record said that the data lies. Its digest is compared, so a wrong one does no harm."""
 
     @property
     def threads(self) -> int:
@@ -33,8 +35,8 @@ class Access:
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """Where data sets are looked for, in this order: the user's root, the current folder, the system's folder."""
-        return (*([self.root] if self.root is not None else []), Path(), SYSTEM)
+        """Where data sets are looked for, in this order: the user's root, a record's, the current folder, the system's."""
+        return (*([self.root] if self.root is not None else []), *self.hints, Path(), SYSTEM)
 
 
 def locate(name: str, folders: Sequence[str], access: Access, holds: Callable[[Path], bool]) -> Path:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from xaicli.data.dataset import Images
+from xaicli.data.png import is_whole
 from xaicli.data.resize import resize_to
 
 if TYPE_CHECKING:
@@ -45,10 +49,39 @@ def read_image(path: Path, channels: int, height: int, width: int) -> NDArray[np
     """The image [C, H, W] at this size, or None if it is damaged, too large, gone, or of no accepted format.
 
     The format is told by the content. The orientation in EXIF is applied, transparency is laid on white, 16 bits become
-    8, palettes become colours; three channels are RGB, one is the luminance. Of several frames it is the first.
+    8 (grey by rounding, colours by their upper byte), palettes become colours; three channels are RGB, one is the
+    luminance. Of several frames it is the first.
     """
+    with _quietly():
+        return _read(path, channels, height, width)
 
+
+def read_images(paths: Sequence[Path], channels: int, height: int, width: int, *, threads: int = 1) -> Images:
+    """Such images [n, C, H, W], in the order given; a file that cannot be read is marked."""
+    pixels = np.zeros((len(paths), channels, height, width), dtype=np.uint8)
+    readable = np.zeros(len(paths), dtype=bool)
+
+    def fill(row: int) -> None:
+        image = _read(paths[row], channels, height, width)
+        if image is not None:
+            pixels[row], readable[row] = image, True
+
+    # Pillow decodes and resizes without holding the interpreter; each row is written by one thread.
+    with _quietly():
+        if min(threads, len(paths)) > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(fill, range(len(paths))))
+        else:
+            for row in range(len(paths)):
+                fill(row)
+    return Images(pixels, readable)
+
+
+def _read(path: Path, channels: int, height: int, width: int) -> NDArray[np.uint8] | None:
     def decode(image: Image) -> NDArray[np.uint8]:
+        image.load()
+        if image.format == "PNG" and _may_lack_rows(image) and not is_whole(path):
+            raise ValueError("the image data ends early")
         sized = resize_to(_plain(image, "RGB" if channels == 3 else "L"), height, width)
         return np.asarray(sized, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
 
@@ -63,7 +96,8 @@ def read_header(path: Path) -> Header | None:
         width, height = reversed(image.size) if sideways else image.size
         return Header(image.mode in GREY_MODES, height, width)
 
-    return _opened(path, look)
+    with _quietly():
+        return _opened(path, look)
 
 
 def looks_like_image(path: Path) -> bool:
@@ -81,16 +115,28 @@ def looks_like_image(path: Path) -> bool:
     )
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """No warnings of odd metadata. Python's filters belong to the process: this goes around threads, not into them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _opened(path: Path, use: Callable[[Image], Result]) -> Result | None:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata; a bomb is refused by its size below
-            with Image.open(path, formats=FORMATS) as image:
-                return use(image) if image.width * image.height <= MOST_PIXELS else None
+        with Image.open(path, formats=FORMATS) as image:
+            return use(image) if image.width * image.height <= MOST_PIXELS else None
     except Exception:  # decoders of hostile files raise anything
         return None
+
+
+def _may_lack_rows(image: Image) -> bool:
+    """Whether the last row is blank, as it is when data is missing; of interlaced images nobody can tell so easily."""
+    bottom = image.crop((0, image.height - 1, image.width, image.height))
+    return bool(image.info.get("interlace")) or not np.asarray(bottom).any()
 
 
 def _plain(image: Image, mode: str) -> Image:

@@ -49,8 +49,8 @@ def list_images(root: Path) -> Listing:
     try:
         cut = {split: folder for split, names in SPLIT_FOLDERS.items() if (folder := _split_folder(root, names))}
         if not cut:
-            classes = _class_names(root)
-            files = _files(root, root, classes)
+            classes = class_folders(root)
+            files = files_below(root, root, classes)
             labels = np.array([file.label for file in files], dtype=np.int64)
             train, test = hold_out(labels, tenths=TEST_TENTHS)
             parts: dict[FullSplit, tuple[File, ...]] = {
@@ -58,16 +58,43 @@ def list_images(root: Path) -> Listing:
                 "test": tuple(files[row] for row in test),
             }
             return Listing(classes, parts)
-        classes = _class_names(next(iter(cut.values())))
+        classes = class_folders(next(iter(cut.values())))
         for folder in cut.values():
-            for name in _class_names(folder):
+            for name in class_folders(folder):
                 if name not in classes:
                     raise InputError(
                         f"'{folder / name}' is a class that train lacks; give all splits the same classes."
                     )
-        return Listing(classes, {split: tuple(_files(root, folder, classes)) for split, folder in cut.items()})
+        return Listing(classes, {split: tuple(files_below(root, folder, classes)) for split, folder in cut.items()})
     except OSError as error:
         raise MissingError(f"'{error.filename}' cannot be read ({error.strerror}); check its permissions.") from None
+
+
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """The names of the folders in a folder, in natural order; InputError if there are none."""
+    names = tuple(entry.name for entry in _entries(folder, folder) if entry.is_dir())
+    if not names:
+        raise InputError(f"'{folder}' has no folders in it; put the images of each class into a folder of its own.")
+    if len(names) >= UNKNOWN:
+        raise InputError(f"'{folder}' has {len(names)} class folders; name a folder with fewer than {UNKNOWN}.")
+    return names
+
+
+def files_below(root: Path, folder: Path, classes: tuple[str, ...]) -> list[File]:
+    """The images in the folders of these classes, named by their paths below `root`; a class may lack its folder."""
+    files: list[File] = []
+    for label, name in enumerate(classes):
+        if not (folder / name).is_dir():
+            continue
+        found = [
+            File(str(Path(entry.path).relative_to(root)), label, entry.stat().st_size)
+            for entry in _below(folder / name, root)
+            if _is_image(entry)
+        ]
+        if not found:
+            raise InputError(f"the class folder '{folder / name}' holds no images; fill it or remove it.")
+        files += found
+    return files
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -89,31 +116,6 @@ def _split_folder(root: Path, names: tuple[str, ...]) -> Path | None:
         if any(entry.is_dir() for entry in entries) and not any(_is_image(entry) for entry in entries):
             return root / name
     return None
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    names = tuple(entry.name for entry in _entries(folder, folder) if entry.is_dir())
-    if not names:
-        raise InputError(f"'{folder}' has no folders in it; put the images of each class into a folder of its own.")
-    if len(names) >= UNKNOWN:
-        raise InputError(f"'{folder}' has {len(names)} class folders; name a folder with fewer than {UNKNOWN}.")
-    return names
-
-
-def _files(root: Path, folder: Path, classes: tuple[str, ...]) -> list[File]:
-    files: list[File] = []
-    for label, name in enumerate(classes):
-        if not (folder / name).is_dir():
-            continue
-        found = [
-            File(str(Path(entry.path).relative_to(root)), label, entry.stat().st_size)
-            for entry in _below(folder / name, root)
-            if _is_image(entry)
-        ]
-        if not found:
-            raise InputError(f"the class folder '{folder / name}' holds no images; fill it or remove it.")
-        files += found
-    return files
 
 
 def _below(folder: Path, root: Path) -> Iterator[os.DirEntry[str]]:

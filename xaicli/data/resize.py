@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+POLICY = "centre 1"
+"""What `resize_to` does, with its version: a part of the digest of data sets whose files have any size."""
+
+
 def resize_to(image: Image, height: int, width: int) -> Image:
     """The largest centred part of the image with the wanted proportions, at the wanted size (bilinear, antialiased).
 

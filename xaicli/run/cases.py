@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ def open_checkpoint_data(checkpoint: Artifact, data: str | None, parents: Parent
     meta, _ = read_meta(checkpoint.path)
     shape = (meta.shape[0], meta.shape[1], meta.shape[2])
     if data is not None:
-        return open_data(data, shape=shape, root=settings.data_root)
+        return open_data(data, shape=shape, access=settings.access)
     recorded = dict(meta.data or {})
     if not recorded.get("name"):
         raise UsageError(f"'{checkpoint.path.name}' does not say what data it was trained on; name some with --data.")
@@ -112,18 +112,24 @@ def reopen_data(
 ) -> Dataset:
     """Open the data set that an artifact names; InputError when its digest is no longer the same."""
     name, split = str(recorded["name"]), str(recorded["split"])
-    spec = name
+    spec, hint = name, _hint(recorded, parents)
     if name.startswith("folder:"):
-        spec = f"folder:{_folder(name.removeprefix('folder:'), recorded, parents, settings)}"
-    dataset = open_data(spec, split=split, shape=shape, root=settings.data_root)
+        spec = f"folder:{_folder(name.removeprefix('folder:'), hint, settings)}"
+    access = replace(settings.access, hints=tuple(hint.parents)[:2] if hint else ())  # it may lie in ROOT/NAME/raw
+    dataset = open_data(spec, split=split, shape=shape, access=access)
     if recorded.get("digest") not in (None, dataset.digest):
         raise InputError(f"the data '{name}:{split}' is not the data of record: its digest differs; restore that data.")
     return dataset
 
 
-def _folder(name: str, recorded: dict[str, Any], parents: Parents, settings: Settings) -> Path:
-    """A folder of images has no path in any artifact: look where records point, below --data-root, and here."""
-    hint = next((parents.data_path(str(recorded[k])) for k in ("digest", "train_digest") if recorded.get(k)), None)
+def _hint(recorded: dict[str, Any], parents: Parents) -> Path | None:
+    """Where a record on standard input says that the data lies: no artifact has a path."""
+    digests = [str(recorded[key]) for key in ("digest", "train_digest") if recorded.get(key)]
+    return next(filter(None, (parents.data_path(digest) for digest in digests)), None)
+
+
+def _folder(name: str, hint: Path | None, settings: Settings) -> Path:
+    """A folder of images: look where records point, below --data-root, and here."""
     places = [hint, settings.data_root / name if settings.data_root else None, Path(name)]
     found = next((place for place in places if place is not None and place.is_dir()), None)
     if found is None:

@@ -27,6 +27,7 @@ class Settings:
     dry_run: bool = False
     download: bool = False
     num_workers: int | None = None  # threads that read image files; None takes what the machine has
+    compress: bool = False
     shard: Shard = field(default_factory=Shard)
     arch: str | None = None  # FILE.py:FACTORY of a checkpoint whose own file has moved
 
