@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from xaicli.cli.completion import complete
-from xaicli.cli.options import Reading, command
+from xaicli.cli.options import Reading, chosen, command
 from xaicli.cli.whole import produce
 from xaicli.errors import UsageError
 from xaicli.methods import parse_spec
@@ -51,6 +51,10 @@ def explain(
         str, typer.Option("--quantity", metavar="Q", help="logit, probability, log-probability or margin.")
     ] = "logit",
     save_inputs: Annotated[bool, typer.Option("--save-inputs", help="Store the images beside the maps.")] = False,
+    dtype: Annotated[
+        str,
+        typer.Option("--dtype", metavar="float32|float16", help="Type of the stored maps; float16 halves the file."),
+    ] = "float32",
     *,
     common: Reading,
 ) -> int:
@@ -63,5 +67,7 @@ def explain(
     settings, found = common.settings, gather(sources)  # mistakes show before torch is imported
     from xaicli.explain.run import Request, explain
 
-    request = Request(found, specs, data, target, quantity, save_inputs)
+    request = Request(
+        found, specs, data, target, quantity, save_inputs, chosen("--dtype", dtype, ("float32", "float16"))
+    )
     return produce(settings, len(specs) * found.cases, ".h5", lambda settings: explain(request, settings))

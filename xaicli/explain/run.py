@@ -33,7 +33,8 @@ from xaicli.run.plan import Answers
 from xaicli.run.produce import Compute, Group, Planned, produce
 from xaicli.run.settings import Settings
 
-DEFAULTS = {"target": "predicted", "quantity": "logit"}
+DEFAULTS = {"target": "predicted", "quantity": "logit", "dtype": "float32"}
+STORAGE = {"float32": "<f4", "float16": "<f2"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Request:
     target: str = "predicted"
     quantity: str = "logit"
     save_inputs: bool = False
+    dtype: str = "float32"
 
 
 def explain(request: Request, settings: Settings) -> Iterator[Record]:
@@ -59,7 +61,7 @@ def _group(case: Case, request: Request, settings: Settings) -> Group:
     target = parse_target(request.target, case.meta.classes)
     check_quantity(request.quantity, target)
     planned = [_plan(case, spec, request, settings) for spec in request.methods]
-    explainers = [Explainer(spec) for spec in request.methods]
+    explainers = [Explainer(spec, request.dtype) for spec in request.methods]
 
     def ready() -> Compute:
         device = prepare(settings)
@@ -89,6 +91,7 @@ def _plan(case: Case, spec: Spec, request: Request, settings: Settings) -> Plann
     forwards = explainer.forwards(height * width)
     block = auto_block(forwards, settings.block)
     extra = {"target": request.target, "quantity": request.quantity, "save_inputs": request.save_inputs}
+    extra["dtype"] = request.dtype
     job = make_job("explain", spec, case.job_parents, settings, block=block, extra=extra, defaults=DEFAULTS)
     dataset = case.inputs.dataset
     stored = case.inputs.load(0, 1).stored.dtype.str
@@ -102,6 +105,7 @@ def _plan(case: Case, spec: Spec, request: Request, settings: Settings) -> Plann
             shape=(explainer.channels(case.meta.shape[0]), height, width),
             classes=len(case.meta.classes),
             key_length=case.inputs.longest_key,
+            dtype=STORAGE[request.dtype],
             completeness=explainer.promises_sum,
             inputs=(dataset.shape, stored) if request.save_inputs else None,
         ),
@@ -126,8 +130,9 @@ def answers_for(rows: Rows, calls: Calls, target: Target, quantity: str, seed: i
 class Explainer:
     """One attribution method with its options, as the planner and the store see it."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, dtype: str = "float32") -> None:
         self.spec = spec
+        self._storage = np.dtype(STORAGE[dtype])
         self.function = spec.method.load()
         self.anchor = anchor_of(self.function)
         returns = str(self.function.__annotations__.get("return"))
@@ -162,7 +167,8 @@ class Explainer:
         """The store's columns for the block."""
         maps, gap = self.attribution(answers)
         scored: Scored = answers.ask(self.anchor, self.spec.options)
-        values = maps.float().cpu().numpy()
+        with np.errstate(over="ignore"):  # what does not fit into float16 is infinite, and its row not ok
+            values = maps.float().cpu().numpy().astype(self._storage, copy=False)
         logits = scored.logits.float().cpu().numpy()
         target = scored.target.cpu().numpy()
         status = np.full(len(values), Status.OK, dtype=np.uint8)

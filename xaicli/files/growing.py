@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xaicli.files.columns import DIGEST, Array, Column
+from xaicli.files.compression import pack
 from xaicli.files.digest import content_sum
 from xaicli.files.hdf5 import create_hdf5, set_attributes
 from xaicli.files.header import SEGMENT_GROUP, header_digest
@@ -61,8 +62,7 @@ class GrowingSegment:
         self._file = ExitStack()
         self._output = self._file.enter_context(create_hdf5(folder / segment_name(layout, first)))
         self._datasets: dict[str, Any] = {
-            column.name: self._output.create_column(column, 0, layout.chunks[column.name], resizable=True)
-            for column in layout.columns
+            column.name: self._output.create_column(column, 0, layout, resizable=True) for column in layout.columns
         }
 
     @property
@@ -131,9 +131,10 @@ class GrowingSegment:
             if len(piece) < chunk[0]:  # the end of the last block; the rest of a chunk is stored all the same
                 rest = (chunk[0] - len(piece), *chunk[1:])
                 piece = np.concatenate([piece, np.full(rest, column.fill_value, column.storage)])
-            data = np.ascontiguousarray(piece)
+            whole = np.ascontiguousarray(piece)
+            data = pack(whole) if self._layout.compress else whole
             self._output.write_chunk(dataset, (self._rows + origin[0], *origin[1:]), data)
-            checksum = zlib.crc32(data.data, checksum)
+            checksum = zlib.crc32(data if isinstance(data, bytes) else data.data, checksum)
         return checksum
 
 

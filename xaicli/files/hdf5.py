@@ -12,6 +12,8 @@ import numpy as np
 
 from xaicli.files.atomic import publish
 from xaicli.files.columns import STATUS, STATUS_NAMES, Array, Column
+from xaicli.files.compression import filters_of
+from xaicli.files.layout import StoreLayout
 
 SUMMARY_LIMIT = 64 << 20  # bytes of one summary dataset: a curve has hundreds of points
 _FORMAT = ("earliest", "v110")  # a fixed range: other versions of HDF5 then write the same bytes
@@ -32,15 +34,16 @@ class Output:
         if self._sink.failure is not None:
             raise self._sink.failure
 
-    def create_column(self, column: Column, rows: int, chunk: tuple[int, ...], *, resizable: bool) -> Any:
+    def create_column(self, column: Column, rows: int, layout: StoreLayout, *, resizable: bool) -> Any:
         """A dataset for a column, without any row yet."""
         return self.file.create_dataset(
             column.name,
             shape=(rows, *column.shape),
             maxshape=(None, *column.shape) if resizable else None,
-            chunks=chunk,
+            chunks=layout.chunks[column.name],
             dtype=_file_type(column),
             fillvalue=None if column.storage.kind == "S" else column.fill_value,
+            **(filters_of(column) if layout.compress else {}),
         )
 
     def write_chunk(self, dataset: Any, origin: tuple[int, ...], data: bytes | Array, filter_mask: int = 0) -> None:

@@ -34,6 +34,7 @@ class StoreLayout:
     curves: name -> number of points L of a mean curve over rows (the writer is handed sums, see StoreWriter.write).
     attributes: further root attributes, each stored as JSON under its own name.
     sources: the attributes of the groups /sources/<n> of a scores store.
+    compress: whether chunks are deflated; not part of the job, because it changes no number.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class StoreLayout:
     curves: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[Mapping[str, Any], ...] = ()
+    compress: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "history", tuple(self.history))
@@ -114,7 +116,7 @@ class StoreLayout:
             raise InputError(f"{what} does not describe a store ({error}); remove the file and run again.") from None
 
 
-_PLAIN_FIELDS = ("kind", "job", "history", "rows", "block", "curves", "attributes", "sources")
+_PLAIN_FIELDS = ("kind", "job", "history", "rows", "block", "curves", "attributes", "sources", "compress")
 
 
 def _chunk(block: tuple[int, ...], column: Column) -> tuple[int, ...]:

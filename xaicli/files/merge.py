@@ -118,7 +118,7 @@ def _write(output: Output, layout: StoreLayout, places: list[Place], summarise: 
 def _copy_rows(output: Output, layout: StoreLayout, places: list[Place]) -> None:
     with _OpenSegments() as opened:
         for column in layout.columns:
-            target = output.create_column(column, layout.rows, layout.chunks[column.name], resizable=False)
+            target = output.create_column(column, layout.rows, layout, resizable=False)
             for number, place in enumerate(places):
                 start = number * layout.block
                 source = opened.objects(place.segment)[column.name]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xaicli.errors import InputError
 from xaicli.files.columns import DIGEST, Array
+from xaicli.files.compression import check_inflation
 from xaicli.files.digest import row_digests
 from xaicli.files.verified import reading
 
@@ -24,10 +25,13 @@ class RowReader:
     def __init__(self, path: Path, datasets: Mapping[str, Any]) -> None:
         self._path = path
         self._datasets = datasets
+        self._unchecked = list(datasets.values())
         self.row_bytes = sum(math.prod(item.shape[1:]) * item.dtype.itemsize for item in datasets.values())
 
     def read(self, numbers: NDArray[np.int64]) -> dict[str, Array]:
         """The rows of ascending numbers, in the file's types. Raises InputError naming the first damaged one."""
+        while self._unchecked:
+            check_inflation(self._unchecked.pop(), self._path)
         with reading(self._path):
             rows = {name: _read_numbers(dataset, numbers) for name, dataset in self._datasets.items()}
         damaged = np.flatnonzero((row_digests(rows) != rows[DIGEST]).any(axis=1))

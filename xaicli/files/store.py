@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xaicli.errors import InputError, UnavailableError
 from xaicli.files.canonical import digest_json, parse_json
 from xaicli.files.columns import DIGEST, Array, base_columns
+from xaicli.files.compression import check_inflation
 from xaicli.files.digest import content_hex, content_sum
 from xaicli.files.header import is_summary, read_summary
 from xaicli.files.layout import OWN_ATTRIBUTES
@@ -95,7 +96,7 @@ class Store:
 
     def __getitem__(self, name: str) -> Array:
         """A whole column, [N, *shape], of which every row was checked. Raises InputError if one is damaged."""
-        dataset = self._column(name)
+        dataset = self._dataset(name)
         self._check_memory(dataset.nbytes)
         text = dataset.dtype.kind == "S"
         result = np.empty(dataset.shape, f"<U{dataset.dtype.itemsize}" if text else dataset.dtype.str)
@@ -106,7 +107,7 @@ class Store:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape [N, *shape] of a column, without reading it."""
-        return tuple(int(side) for side in self._column(name).shape)
+        return tuple(int(side) for side in self._dataset(name).shape)
 
     def column(self, name: str) -> Array:
         """A whole column, [N, *shape], not compared with the rows' digests: for a quick look at small ones."""
@@ -131,7 +132,7 @@ class Store:
         """
         wanted = self.columns if names is None else tuple(names)
         for name in wanted:
-            self._column(name)
+            self._dataset(name)
         numbers = np.arange(self.rows)[rows]
         self._check_memory(len(numbers) * self._reader.row_bytes)
         unique, inverse = np.unique(numbers, return_inverse=True)
@@ -162,6 +163,12 @@ class Store:
         return parse_json(self._verified.text(name), f"the attribute {name!r} of '{self.path}'")
 
     def _column(self, name: str) -> Any:
+        """A column's dataset, as it is read without its digests."""
+        dataset = self._dataset(name)
+        check_inflation(dataset, self.path)
+        return dataset
+
+    def _dataset(self, name: str) -> Any:
         if name not in self._columns:
             raise InputError(f"'{self.path}' has no column {name!r}; choose one of {', '.join(self.columns)}.")
         return self._columns[name]

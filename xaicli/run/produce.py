@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def _make(
 
 
 def _writer(planned: Planned, path: Path, together: int, settings: Settings) -> StoreWriter:
-    layout, shard = planned.layout, settings.shard
+    layout, shard = replace(planned.layout, compress=settings.compress), settings.shard
     own = None if shard.is_whole else [block for block in range(layout.blocks) if shard.owns(block)]
     return StoreWriter(path, layout, force=settings.force, own=own, segment_bytes=SEGMENT_BYTES // together)
 
