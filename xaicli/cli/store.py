@@ -10,6 +10,8 @@ import typer
 
 from xaicli.cli.options import Display, command
 from xaicli.cli.output import OUTPUT
+from xaicli.cli.store_export import EXAMPLES as EXAMPLES_EXPORT
+from xaicli.cli.store_export import export
 from xaicli.cli.store_merge import EXAMPLES as EXAMPLES_MERGE
 from xaicli.cli.store_merge import merge
 from xaicli.errors import UsageError
@@ -41,6 +43,7 @@ def register(app: typer.Typer) -> None:
     command(store, "verify", examples=EXAMPLES_VERIFY)(verify)
     command(store, "diff", examples=EXAMPLES_DIFF)(diff)
     command(store, "merge", examples=EXAMPLES_MERGE)(merge)
+    command(store, "export", examples=EXAMPLES_EXPORT)(export)
     app.add_typer(store, name="store", rich_help_panel="Helpers")
 
 
