@@ -106,7 +106,7 @@ def test_a_factory_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_record_comes_back_as_the_same_architecture() -> None:
-    for text in ("cnn:width=8", "resnet34-cifar", "torchvision:vgg11"):
+    for text in ("cnn:width=8", "resnet34-cifar", "vgg16-cifar", "mlp:hidden=8", "torchvision:vgg11"):
         arch = parse_arch(text)
         assert arch_from_record(arch.record, "'m'") == arch
 
@@ -120,6 +120,8 @@ def test_options_that_a_later_version_added_get_their_defaults() -> None:
     [
         {"name": "mlp-mixer", "options": {}},
         {"name": "torchvision:evilnet", "options": {}},
+        {"name": "mlp", "options": {"hidden": [[8]]}},
+        {"name": "mlp", "options": {"hidden": 8}},
         {"name": "cnn:width=3", "options": {}},
         {"name": "cnn", "options": {"hidden": 3}},
         {"name": "cnn", "options": {"width": "3"}},
@@ -149,8 +151,9 @@ def test_build_network_passes_classes_channels_and_options(file: Path) -> None:
 
 def test_every_listed_name_can_be_parsed() -> None:
     names = [name for name, _ in list_architectures()]
-    assert names == ["cnn", "resnet18-cifar", "resnet34-cifar", "resnet50-cifar", "torchvision:NAME", "FILE.py:FACTORY"]
-    assert [parse_arch(name).name for name in names[:4]] == names[:4]
+    built_in = ["cnn", "resnet18-cifar", "resnet34-cifar", "resnet50-cifar", "vgg16-cifar", "mlp"]
+    assert names == [*built_in, "torchvision:NAME", "timm:NAME", "FILE.py:FACTORY"]
+    assert [parse_arch(name).name for name in built_in] == built_in
 
 
 def test_listing_does_not_import_torch() -> None:

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xaicli.errors import InputError, MissingError, RefusedError
-from xaicli.models.foreign import fit_state, load_foreign_state
+from xaicli.models.layouts import load_foreign
+from xaicli.models.state import fit_state
 
 STATE = {"fc.weight": torch.arange(6.0).view(2, 3), "fc.bias": torch.tensor([1.0, -1.0])}
 
@@ -61,19 +62,19 @@ def prefixed(prefix: str) -> dict[str, Tensor]:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_wrappers_and_prefixes_are_taken_off(path: Path, content: object, zipped: bool) -> None:
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    assert same(load_foreign_state(path))
+    assert same(load_foreign(path).state)
 
 
 def test_a_prefix_that_not_all_names_share_stays(path: Path) -> None:
     state = {"module.weight": torch.ones(1), "head": torch.ones(1)}
     torch.save(state, path)
-    assert same(load_foreign_state(path), state)
+    assert same(load_foreign(path).state, state)
 
 
 def test_safetensors_whatever_the_ending(path: Path) -> None:
     half = torch.ones(2, dtype=torch.bfloat16)
     save_file({**prefixed("module."), "module.half": half}, path)
-    loaded = load_foreign_state(path)
+    loaded = load_foreign(path).state
     assert loaded.pop("half").dtype == torch.bfloat16
     assert same({name: loaded[name] for name in STATE}) and loaded.keys() == STATE.keys()
 
@@ -81,7 +82,7 @@ def test_safetensors_whatever_the_ending(path: Path) -> None:
 def test_a_pickle_under_the_wrong_ending(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     torch.save(STATE, path)
-    assert same(load_foreign_state(path))
+    assert same(load_foreign(path).state)
 
 
 @pytest.mark.parametrize("forced", ["0", "1"])
@@ -97,7 +98,7 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(
     else:
         torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
     with pytest.raises(RefusedError, match=r"posix\.mkdir") as caught:
-        load_foreign_state(path)
+        load_foreign(path)
     assert not proof.exists()
     assert "\n" not in str(caught.value) and "torch.save(model.state_dict(), FILE)" in str(caught.value)
 
@@ -106,13 +107,13 @@ def test_a_pickled_module_is_refused_with_its_classes(path: Path) -> None:
     for zipped in (True, False):
         torch.save(nn.Sequential(nn.Linear(2, 2)), path, _use_new_zipfile_serialization=zipped)
         with pytest.raises(RefusedError, match=r"torch\.nn\.modules\.container\.Sequential"):
-            load_foreign_state(path)
+            load_foreign(path)
 
 
 def test_numpy_scalars_are_refused_by_name(path: Path) -> None:
     torch.save({"state_dict": STATE, "best": np.float64(0.5)}, path)
     with pytest.raises(RefusedError, match=r"multiarray\.scalar"):
-        load_foreign_state(path)
+        load_foreign(path)
 
 
 def test_a_torchscript_archive_is_refused(path: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_torchscript_archive_is_refused(path: Path) -> None:
         archive.writestr(f"weights/{name}", content)
     archive.close()
     with pytest.raises(RefusedError, match="TorchScript"):
-        load_foreign_state(path)
+        load_foreign(path)
 
 
 def test_compressed_records_are_refused(path: Path, tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_compressed_records_are_refused(path: Path, tmp_path: Path) -> None:
             packed.writestr(entry.filename, plain.read(entry.filename))
     assert path.stat().st_size < 4_000
     with pytest.raises(RefusedError, match="compressed"):
-        load_foreign_state(path)
+        load_foreign(path)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -141,7 +142,7 @@ def test_truncated_files_are_refused(path: Path, zipped: bool) -> None:
     for length in (0, 1, 5, 60, len(whole) // 2, len(whole) - 30):
         path.write_bytes(whole[:length])
         with pytest.raises(InputError, match="cannot be read as weights"):
-            load_foreign_state(path)
+            load_foreign(path)
 
 
 @pytest.mark.parametrize(
@@ -150,14 +151,14 @@ def test_truncated_files_are_refused(path: Path, zipped: bool) -> None:
 def test_other_files_are_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError, match="cannot be read as weights"):
-        load_foreign_state(path)
+        load_foreign(path)
 
 
 def test_a_truncated_safetensors_file_is_refused(path: Path) -> None:
     save_file(STATE, path)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match="cannot be read as weights"):
-        load_foreign_state(path)
+        load_foreign(path)
 
 
 @pytest.mark.parametrize(
@@ -173,12 +174,12 @@ def test_a_truncated_safetensors_file_is_refused(path: Path) -> None:
 def test_what_is_no_state_dict_is_refused(path: Path, content: object, message: str) -> None:
     torch.save(content, path)
     with pytest.raises(InputError, match=message):
-        load_foreign_state(path)
+        load_foreign(path)
 
 
 def test_a_missing_file(path: Path) -> None:
     with pytest.raises(MissingError, match=r"weights\.pt"):
-        load_foreign_state(path)
+        load_foreign(path)
 
 
 def network() -> nn.Module:

@@ -39,6 +39,17 @@ def test_layers_come_in_the_order_in_which_they_finish() -> None:
         ("cnn", 32, Layer("block5", 48, 8, 8)),
         ("resnet18-cifar:width=8", 32, Layer("layer4", 64, 4, 4)),
         ("resnet50-cifar:width=8", 32, Layer("layer4", 256, 4, 4)),
+        ("resnet34-cifar:width=8", 32, Layer("layer4", 64, 4, 4)),
+        ("vgg16-cifar:width=8", 32, Layer("stage5", 64, 2, 2)),
+        ("timm:efficientnet_lite0", 224, Layer("bn2", 1280, 7, 7)),
+        ("timm:densenet121", 64, Layer("features", 1024, 2, 2)),
+        ("timm:convnext_atto", 64, Layer("norm_pre", 320, 2, 2)),
+        ("timm:vit_tiny_patch16_224", 64, Layer("patch_embed.proj", 192, 4, 4)),  # not the axes of its heads
+        (
+            "timm:swin_tiny_patch4_window7_224",
+            224,
+            Layer("patch_embed.proj", 96, 56, 56),
+        ),  # channels-last from there on
         ("torchvision:resnet18", 64, Layer("layer4", 512, 2, 2)),
         ("torchvision:resnet18", 32, Layer("layer3", 256, 2, 2)),  # layer4 is 1x1 there
         ("torchvision:vgg11", 64, Layer("features.19", 512, 4, 4)),  # not the AdaptiveAvgPool to 7x7 behind it
@@ -81,8 +92,9 @@ def test_a_pooled_map_is_better_than_none() -> None:
 
 def test_a_network_without_maps() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))
-    with pytest.raises(InputError, match="no layer with a spatial map"):
-        auto_layer(classifier_of(network))
+    for classifier in (classifier_of(network), built("mlp:hidden=8")):
+        with pytest.raises(InputError, match=r"no layer with a spatial map.* such as integrated-gradients"):
+            auto_layer(classifier)
 
 
 def test_an_unknown_name_is_answered_with_the_candidates() -> None:

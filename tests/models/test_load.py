@@ -24,6 +24,10 @@ WriteModel = Callable[..., tuple[Path, Classifier]]
     [
         ("cnn", (1, 28, 28)),
         ("cnn:width=8,depth=3", (3, 32, 32)),
+        ("vgg16-cifar:width=4", (3, 32, 32)),
+        ("mlp:hidden=8,6", (1, 28, 28)),
+        ("timm:efficientnet_lite0", (3, 64, 64)),
+        ("timm:vit_tiny_patch16_224", (3, 32, 32)),
         ("resnet50-cifar:width=4", (3, 16, 16)),
         ("torchvision:mobilenet_v2", (1, 32, 32)),
         ("torchvision:regnet_y_400mf", (3, 32, 32)),  # cannot be built on the meta device

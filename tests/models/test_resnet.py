@@ -33,7 +33,10 @@ def test_names_and_outputs_are_torchvisions(
         assert torch.equal(network.eval()(image), twin.eval()(image))
 
 
-@pytest.mark.parametrize(("build", "count"), [(resnet18_cifar, 11_173_962), (resnet34_cifar, 21_282_122)])
+@pytest.mark.parametrize(
+    ("build", "count"),
+    [(resnet18_cifar, 11_173_962), (resnet34_cifar, 21_282_122), (resnet50_cifar, 23_520_842)],
+)
 def test_parameter_count(build: Builder, count: int) -> None:
     with torch.device("meta"):
         assert sum(p.numel() for p in build(10, 3).parameters()) == count

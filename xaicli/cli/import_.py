@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from xaicli.cli.options import Common, command
 from xaicli.cli.shape import parse_shape
 from xaicli.cli.whole import produce
-from xaicli.errors import UsageError
+from xaicli.errors import UsageError, nearest
 from xaicli.methods import parse_number
 
 EXAMPLES = """
 xaicli import resnet18.pth --arch torchvision:resnet18 --mean .485,.456,.406 --std .229,.224,.225
 xaicli import weights.safetensors --arch cnn --input 1x32x32 --classes 10 --data digits
 xaicli import net.pt --arch ./my_net.py:make_net --classes names.txt --input 3x64x64
+xaicli import efficientnet-lite0.pth --arch timm:efficientnet_lite0 --match order --mean .498 --std .502
+xaicli import checkpoint.pth.tar --arch timm:resnet26 --entry state_dict_ema --data folder:photos
 """
+
+
+MATCHES: tuple[Literal["name", "order"], ...] = ("name", "order")
 
 
 def register(app: typer.Typer) -> None:
@@ -41,17 +46,27 @@ def import_weights(
         str | None, typer.Option("--std", metavar="S,...", help="Normalisation of pixels in [0, 1].")
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", metavar="DATA", help="The data set that later commands use by default.")
+        str | None,
+        typer.Option("--data", metavar="DATA", help="The default data of later commands; accuracy is checked on it."),
+    ] = None,
+    match: Annotated[
+        str,
+        typer.Option("--match", metavar="name|order", help="Tell tensors by name, or by order and shape alone."),
+    ] = "name",
+    entry: Annotated[
+        str | None, typer.Option("--entry", metavar="KEY", help="Which of several sets of weights in the file.")
     ] = None,
     *,
     common: Common,
 ) -> int:
     """Turn foreign weights into a checkpoint; no code in the file is ever run."""
     size = parse_shape(shape) if shape else None
+    if match not in MATCHES:
+        raise UsageError(f"--match '{match}' is unknown.{nearest(match, MATCHES)} Use {'|'.join(MATCHES)}.")
     means, stds = _numbers("--mean", mean), _numbers("--std", std)
     from xaicli.run.importing import Request, import_weights
 
-    request = Request(weights, arch, classes, size, means, stds, data)
+    request = Request(weights, arch, classes, size, means, stds, data, match, entry)
     return produce(common.settings, 1, ".safetensors", lambda settings: import_weights(request, settings))
 
 

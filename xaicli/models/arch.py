@@ -1,6 +1,7 @@
 """Architectures by name: `cnn`, `cnn:width=32`, `torchvision:resnet18`, `FILE.py:FACTORY:k=v`, and how to build one.
 
-An option is a keyword-only parameter of the architecture's function: its annotation is its type.
+An option is a keyword-only parameter of the architecture's function: its annotation is its type. A function that needs
+to know the image size has a positional parameter `size`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from xaicli.models.options import check_names, coerce_option, restore_option
 if TYPE_CHECKING:
     from torch import nn
 
-TORCHVISION = "torchvision:"
+SMALL, LARGE = (3, 32, 32), (3, 224, 224)
+"""The image shapes that architectures for small images, and torchvision's, are usually made for."""
 
 # name -> (module:function below xaicli, summary)
 ARCHITECTURES: dict[str, tuple[str, str]] = {
@@ -28,9 +30,20 @@ ARCHITECTURES: dict[str, tuple[str, str]] = {
     "resnet18-cifar": ("models.resnet:resnet18_cifar", "ResNet-18 for small images: 3x3 stem, no max-pooling"),
     "resnet34-cifar": ("models.resnet:resnet34_cifar", "ResNet-34 for small images: 3x3 stem, no max-pooling"),
     "resnet50-cifar": ("models.resnet:resnet50_cifar", "ResNet-50 for small images: 3x3 stem, no max-pooling"),
+    "vgg16-cifar": (
+        "models.vgg:vgg16_cifar",
+        "VGG-16 for small images: convolution, ReLU, BatchNorm; one head",
+    ),
+    "mlp": ("models.mlp:mlp", "linear layers with ReLUs between them on the flattened image"),
+}
+# prefix -> (module below xaicli, its function that builds, a name as example)
+_LIBRARIES: dict[str, tuple[str, str, str]] = {
+    "torchvision": ("models.torchvision_models", "build_torchvision", "resnet18"),
+    "timm": ("models.timm_models", "build_timm", "efficientnet_lite0"),
 }
 _PATTERNS = {
     "torchvision:NAME": "any classifier of torchvision, without its weights",
+    "timm:NAME": "any classifier of timm, if that is installed, without its weights",
     "FILE.py:FACTORY": "your own: called with num_classes, channels and options",
 }
 
@@ -76,8 +89,8 @@ def parse_arch(text: str) -> Arch:
     MissingError for a factory file that is not there, and PluginError for one that cannot be imported.
     """
     text = text.strip()
-    if text.startswith(TORCHVISION):
-        return _torchvision(text)
+    if _library(text):
+        return _library_arch(text)
     if ".py:" in text:
         path, name, tail = _split_factory(text)
         factory = read_factory(path, name)
@@ -108,7 +121,7 @@ def arch_from_record(record: Mapping[str, Any], what: str, given: str | None = N
         return Arch(name, options, recorded_factory(record, what, copy[:2] if copy else None))
     try:
         # Nothing but a name may reach the parser: `evil.py:f` without a recorded sha256 would be imported.
-        arch = _torchvision(name) if name.startswith(TORCHVISION) else Arch(name, _defaults(name))
+        arch = _library_arch(name) if _library(name) else Arch(name, _defaults(name))
         check_names(name, options, arch.options)
     except UsageError as error:
         raise InputError(f"{what} has an architecture that this version of xaicli does not know: {error}") from None
@@ -130,26 +143,47 @@ def build_network(arch: Arch, classes: int, channels: int, size: tuple[int, int]
         from xaicli.models.contract import call_factory
 
         return call_factory(arch.factory, arch.options, classes, channels, size)
-    if arch.name.startswith(TORCHVISION):
-        from xaicli.models.torchvision_models import build_torchvision
-
-        return build_torchvision(arch.name.removeprefix(TORCHVISION), classes, channels, size)
-    network: nn.Module = _builder(arch.name)(classes, channels, **arch.options)
+    if library := _library(arch.name):
+        module, build, _ = _LIBRARIES[library]
+        made: nn.Module = getattr(_module(module), build)(arch.name.partition(":")[2], classes, channels, size)
+        return made
+    builder = _builder(arch.name)
+    sized = {"size": size} if "size" in inspect.signature(builder).parameters else {}
+    network: nn.Module = builder(classes, channels, **sized, **arch.options)
     return network
 
 
-def _torchvision(text: str) -> Arch:
-    from xaicli.models.torchvision_models import classifier_names
+def usual_shape(arch: Arch) -> tuple[int, int, int] | None:
+    """Channels, height and width that a library's architecture is usually given; None where any will do."""
+    library, _, name = arch.name.partition(":")
+    if arch.factory is None and library == "timm":
+        from xaicli.models import timm_models
 
-    name, _, tail = text.removeprefix(TORCHVISION).partition(":")
-    known = classifier_names()
+        return timm_models.usual_shape(name)
+    return LARGE if arch.factory is None and library == "torchvision" else None
+
+
+def _library(text: str) -> str:
+    """The library whose model is named, or an empty text."""
+    prefix, colon, _ = text.partition(":")
+    return prefix if colon and prefix in _LIBRARIES else ""
+
+
+def _library_arch(text: str) -> Arch:
+    library, _, rest = text.partition(":")
+    name, _, tail = rest.partition(":")
+    module, _, example = _LIBRARIES[library]
+    known: list[str] = _module(module).classifier_names()
     if name not in known:
-        raise UsageError(
-            f"torchvision has no classifier '{name}'.{nearest(name, known)} It has, for example, resnet18."
-        )
+        hint = nearest(name, known)
+        raise UsageError(f"{library} has no classifier '{name}'.{hint} It has, for example, {example}.")
     if tail:
-        raise UsageError(f"'{text}' gives options, but torchvision's models take none here; write {TORCHVISION}{name}.")
-    return Arch(f"{TORCHVISION}{name}")
+        raise UsageError(f"'{text}' gives options, but {library}'s models take none here; write {library}:{name}.")
+    return Arch(f"{library}:{name}")
+
+
+def _module(name: str) -> Any:
+    return import_module(f"xaicli.{name}")
 
 
 def _builder(name: str) -> Callable[..., nn.Module]:
@@ -157,7 +191,7 @@ def _builder(name: str) -> Callable[..., nn.Module]:
         known = [*ARCHITECTURES, *_PATTERNS]
         raise UsageError(f"there is no architecture '{name}'.{nearest(name, known)} Known are: {', '.join(known)}.")
     module, function = ARCHITECTURES[name][0].split(":")
-    builder: Callable[..., nn.Module] = getattr(import_module(f"xaicli.{module}"), function)
+    builder: Callable[..., nn.Module] = getattr(_module(module), function)
     return builder
 
 

@@ -1,4 +1,4 @@
-"""Weights that other programs wrote: state dicts in `.pt`, `.pth` and `.safetensors`, read without running any code."""
+"""Weights that other programs wrote, in `.pt`, `.pth` and `.safetensors`: read without running any code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import pickletools
 import warnings
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -18,27 +17,22 @@ from torch import Tensor
 from xaicli.errors import InputError, MissingError, RefusedError
 from xaicli.files.checkpoint import METADATA_KEY
 from xaicli.files.signature import signature
-from xaicli.models.state import fit_state as fit_state
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-_PREFIXES = ("module.", "_orig_mod.")  # left by DistributedDataParallel and torch.compile
 _HARMLESS = ("collections.OrderedDict", "torch._utils._rebuild", "torch.storage.")
 _SHOWN = 5
 
 
-def load_foreign_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a state dict by name, without the wrappers and prefixes that training code leaves around them.
+def read_weights(path: str | os.PathLike[str]) -> object:
+    """What the file holds, whatever it is: tensors, numbers, texts, and lists and dictionaries of these.
 
-    Raises MissingError for a file that cannot be read, InputError for one that is truncated or holds no state dict, and
+    Raises MissingError for a file that cannot be read, InputError for one that is truncated or of another kind, and
     RefusedError for one that would have to run code, with the list of what it asks for.
     """
     path = Path(path)
     if signature(path) == "checkpoint":
-        found: object = _from_safetensors(path)
-    else:
-        _refuse_compression(path)
-        found = _from_pickle(path)
-    return _strip_prefixes(_check_tensors(_unwrap(found, path), path))
+        return _from_safetensors(path)
+    _refuse_compression(path)
+    return _from_pickle(path)
 
 
 def _from_safetensors(path: Path) -> dict[str, Tensor]:
@@ -122,42 +116,6 @@ def _globals_of_pickles(path: Path) -> set[str]:
                     texts.append(argument)
     except Exception:  # the end of the last pickle, or bytes that are none
         return found
-
-
-def _unwrap(found: object, path: Path) -> Mapping[object, object]:
-    while isinstance(found, Mapping):
-        inner = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
-        if inner is None:
-            return found
-        found = inner
-    raise InputError(
-        f"'{path}' holds {type(found).__name__} where a state dict (tensors by name) is needed; save that."
-    )
-
-
-def _check_tensors(state: Mapping[object, object], path: Path) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise InputError(
-                f"'{path}' holds {type(value).__name__} under {name!r}, where only tensors by name are expected; "
-                "save the plain state dict."
-            )
-        if value.layout is not torch.strided or value.is_quantized:
-            raise InputError(
-                f"the tensor '{name}' in '{path}' is sparse or quantized; save it as a dense float tensor."
-            )
-        tensors[name] = value.detach()
-    if not tensors:
-        raise InputError(f"'{path}' holds no tensors; save the model's state dict.")
-    return tensors
-
-
-def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            return _strip_prefixes({name.removeprefix(prefix): tensor for name, tensor in state.items()})
-    return state
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

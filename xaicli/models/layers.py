@@ -59,7 +59,8 @@ def auto_layer(classifier: Classifier, shape: tuple[int, int, int] | None = None
     spatial = [output for output in outputs if not any(output.tensor is tensor for tensor in pooled)]
     if not outputs:
         raise InputError(
-            "the network has no layer with a spatial map, so a method that needs a layer cannot explain it."
+            "the network has no layer with a spatial map, so a method that needs a layer cannot explain it; "
+            "use one that needs none, such as integrated-gradients."
         )
     return (spatial or outputs)[-1].layer.name
 
@@ -78,16 +79,25 @@ def find_layer(classifier: Classifier, name: str = "auto", shape: tuple[int, int
 
 
 def _observe(classifier: Classifier, shape: tuple[int, int, int] | None) -> list[_Output]:
-    """One forward of zeros with a hook on every module; the outputs are kept so that they can be told apart."""
+    """One forward of zeros with a hook on every module; the outputs are kept so that they can be told apart.
+
+    What is inside a module that turns tokens [N, T, K], or a channels-last map, into the same is no map even with four
+    axes: it is attention, or lies channels-last as well.
+    """
     seen: dict[str, list[_Output | None]] = {}
     channels_last: list[Tensor] = []
+    mapless: set[str] = set()
 
     def watch(name: str, module: nn.Module) -> RemovableHandle:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             calls = seen.setdefault(name, [])
             if not isinstance(output, Tensor) or output.dim() != 4:
+                if inputs and all(isinstance(x, Tensor) and x.dim() == 3 for x in (inputs[0], output)):
+                    mapless.add(name)
                 calls.append(None)
             elif _is_channels_last(module, inputs, output, channels_last):
+                if inputs and any(inputs[0] is tensor for tensor in channels_last):
+                    mapless.add(name)
                 channels_last.append(output)
                 calls.append(None)
             else:
@@ -107,14 +117,23 @@ def _observe(classifier: Classifier, shape: tuple[int, int, int] | None) -> list
             handle.remove()
         for module, training in modes.items():
             module.training = training
-    return [calls[0] for calls in seen.values() if len(calls) == 1 and calls[0] is not None]
+    return [
+        calls[0]
+        for name, calls in seen.items()
+        if len(calls) == 1 and calls[0] is not None and not any(name.startswith(f"{outer}.") for outer in mapless)
+    ]
 
 
 def _is_channels_last(module: nn.Module, inputs: tuple[object, ...], output: Tensor, known: list[Tensor]) -> bool:
     """Whether an output is [N, h, w, K], as inside Swin and ConvNeXt: no map for methods that expect [N, K, h, w]."""
     if type(module).__name__ == "Permute":  # torchvision's
         return list(getattr(module, "dims", ())) == [0, 2, 3, 1]
-    if isinstance(module, nn.Linear) or type(module) is nn.LayerNorm:  # both act on the last axis
+    if isinstance(module, nn.Linear) or _acts_on_last_axis(module):
         return True
     handed_on = [output, *(x for x in inputs if isinstance(x, Tensor) and x.shape == output.shape)]
     return any(tensor is other for tensor in handed_on for other in known)
+
+
+def _acts_on_last_axis(module: nn.Module) -> bool:
+    """Of a LayerNorm; the subclasses called LayerNorm2d act on the channels of a map."""
+    return isinstance(module, nn.LayerNorm) and not type(module).__name__.endswith("2d")

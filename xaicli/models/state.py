@@ -13,7 +13,8 @@ from xaicli.errors import InputError
 
 PREFIX = "network."
 """What the names of a network's tensors begin with in a classifier and in a checkpoint."""
-_COUNTER = ".num_batches_tracked"  # of BatchNorm; files older than 2018 lack it and nothing depends on it
+COUNTER = ".num_batches_tracked"
+"""How the counters of BatchNorm end; files older than 2018 lack them and nothing depends on them."""
 _SHOWN = 3
 
 
@@ -33,7 +34,7 @@ def fit_state(network: nn.Module, state: Mapping[str, Tensor], what: str, *, ass
             [
                 _mismatch(name, state[name], target)
                 for name, target in expected.items()
-                if name in state and not _fits(state[name], target)
+                if name in state and not fits(state[name], target)
             ],
         ),
     ]
@@ -59,20 +60,22 @@ def network_state(tensors: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
 
 
 def _with_counters(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    counters = {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(_COUNTER)}
+    counters = {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(COUNTER)}
     return {**{name: zero for name, zero in counters.items() if name not in state}, **state}
 
 
-def _fits(tensor: Tensor, target: Tensor) -> bool:
+def fits(tensor: Tensor, target: Tensor) -> bool:
+    """Whether a tensor may take the place of another: the same shape, and both floating, complex or whole numbers."""
     same_kind = tensor.is_floating_point() == target.is_floating_point() and tensor.is_complex() == target.is_complex()
     return tensor.shape == target.shape and same_kind
 
 
 def _mismatch(name: str, tensor: Tensor, target: Tensor) -> str:
-    return f"{name} ({_describe(tensor)} where {_describe(target)} is needed)"
+    return f"{name} ({describe(tensor)} where {describe(target)} is needed)"
 
 
-def _describe(tensor: Tensor) -> str:
+def describe(tensor: Tensor) -> str:
+    """Type and shape, for errors: `float32 [64, 3, 3, 3]`."""
     return f"{str(tensor.dtype).removeprefix('torch.')} [{', '.join(map(str, tensor.shape))}]"
 
 

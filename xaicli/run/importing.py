@@ -1,68 +1,76 @@
-"""Foreign weights become a checkpoint: architecture, classes, image size and normalisation are said by the user."""
+"""Foreign weights become a checkpoint: architecture, classes, image size and normalisation are said by the user.
+
+What the file itself says of classes and normalisation is taken over where the user says nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from xaicli.data.dataset import Dataset
 from xaicli.data.open import open_data
 from xaicli.errors import InputError, MissingError, UsageError
 from xaicli.files.checkpoint import CheckpointMeta, read_meta, write_checkpoint
 from xaicli.files.record import Record, artifact_record, plain_record
-from xaicli.models.arch import build_network, parse_arch
+from xaicli.models.arch import SMALL, Arch, build_network, parse_arch, usual_shape
 from xaicli.models.classifier import Classifier
-from xaicli.models.foreign import load_foreign_state
+from xaicli.models.layers import auto_layer, named_layers
+from xaicli.models.layouts import Foreign, load_foreign
+from xaicli.models.matching import Match, class_count, match_state
 from xaicli.models.state import fit_state, state_arrays
+from xaicli.run.clean import Accuracy, checked_rows, clean_accuracy
 from xaicli.run.job import Job, make_job
 from xaicli.run.outputs import Named, finished, place
-from xaicli.run.progress import warn
+from xaicli.run.progress import say, warn
 from xaicli.run.settings import Settings
+
+Shape = tuple[int, int, int]
+Moments = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user says of the weights; None is worked out."""
+    """What the user says of the weights; None is worked out. `entry`: which of several sets of weights in the file."""
 
     weights: Path
     arch: str
     classes: str | None = None
-    shape: tuple[int, int, int] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    shape: Shape | None = None
+    mean: Moments | None = None
+    std: Moments | None = None
     data: str | None = None
+    match: Match = "name"
+    entry: str | None = None
 
 
 def import_weights(request: Request, settings: Settings) -> Iterator[Record]:
-    """Write the checkpoint and yield its record."""
+    """Write the checkpoint and yield its record, with the layers that `layer=` can name."""
     arch = parse_arch(request.arch)
-    state = load_foreign_state(request.weights)
-    shape = request.shape or ((3, 224, 224) if request.arch.startswith("torchvision:") else (3, 32, 32))
-    data, names = _data(request, shape, settings)
-    names = _classes(request.classes, state) if request.classes or names is None else names
-    mean, std = _normalisation(request, shape[0])
-    said = {
-        "arch": arch.identity,
-        "classes": list(names),
-        "shape": list(shape),
-        "mean": list(mean),
-        "std": list(std),
-    }
-    job = make_job("import", None, {"weights": _digest(request.weights), "data": data}, settings, block=0, extra=said)
-    job = Job(job.document, suffix=False)
+    foreign = load_foreign(request.weights, request.entry)
+    test, data, shape = _data(request, arch, settings)
+    names = _classes(request.classes, foreign, test) or _numbered(arch, foreign, shape)
+    _compare_names(names, test)
+    network, beside = _network(arch, foreign, len(names), shape, request)
+    mean, std = _normalisation(request, foreign, beside, shape[0])
+    job = _job(request, arch, names, shape, (mean, std), data, settings)
     (path,) = place([Named(job, f"{request.weights.stem}-{arch.slug}-imported", ".safetensors")], settings)
+    inputs = checked_rows(test, settings) if test is not None else None
     if settings.dry_run:
-        yield plain_record("info", path=str(path), method="", rows=0, forwards=0)
+        forwards = len(inputs) if inputs is not None else 0
+        yield plain_record("info", path=str(path), method="", rows=forwards, forwards=forwards)
         return
+    classifier = Classifier(network, mean, std, names, shape)
+    layers = _layers(classifier)
     if finished(path, job, settings) is None:
-        with torch.random.fork_rng(devices=[]):
-            network = build_network(arch, len(names), shape[0], shape[1:])
-        fit_state(network, state, f"'{request.weights}'")
-        classifier = Classifier(network, mean, std, names, shape)
+        metrics = _metrics(clean_accuracy(classifier, inputs, settings)) if inputs is not None else {}
         meta = CheckpointMeta(
             job=job.document,
             job_id=job.id,
@@ -72,12 +80,14 @@ def import_weights(request: Request, settings: Settings) -> Iterator[Record]:
             mean=mean,
             std=std,
             data=data,
+            metrics=metrics,
             lineage=(job.document,),
             versions=job.document["versions"],
         )
         write_checkpoint(path, state_arrays(classifier), meta)
     meta, id = read_meta(path)
-    yield artifact_record(
+    _warn_of_chance(meta.metrics, len(names))
+    record = artifact_record(
         kind="checkpoint",
         path=str(path),
         id=id,
@@ -86,28 +96,87 @@ def import_weights(request: Request, settings: Settings) -> Iterator[Record]:
         options={},
         rows=0,
         failed=0,
-        parents={"data": data} if data else {},
+        parents={"data": {**data, **({"path": str(test.path)} if test and test.path else {})}} if data else {},
         metrics=meta.metrics,
     )
+    yield {**record, **layers}
 
 
-def _data(
-    request: Request, shape: tuple[int, int, int], settings: Settings
-) -> tuple[dict[str, Any] | None, tuple[str, ...] | None]:
-    """The data set that later verbs use by default, with its class names."""
+def _network(arch: Arch, foreign: Foreign, classes: int, shape: Shape, request: Request) -> tuple[nn.Module, bool]:
+    """The network with its weights, and whether the file's normalisation lies beside it (and not within)."""
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(arch, classes, shape[0], shape[1:]).eval()
+    what, expected = f"'{request.weights}'", network.state_dict()
+    within = any(f".{own}".endswith(f".{name}") for own in expected for name in foreign.normaliser)
+    state = foreign.state if within else foreign.network
+    fit_state(network, match_state(state, expected, request.match, what), what)
+    return network, not within
+
+
+def _job(
+    request: Request,
+    arch: Arch,
+    names: tuple[str, ...],
+    shape: Shape,
+    moments: tuple[Moments, Moments],
+    data: dict[str, Any] | None,
+    settings: Settings,
+) -> Job:
+    said: dict[str, Any] = {
+        "arch": arch.identity,
+        "classes": list(names),
+        "shape": list(shape),
+        "mean": list(moments[0]),
+        "std": list(moments[1]),
+        "match": request.match,
+        "entry": request.entry,
+    }
+    parents = {"weights": sha256(request.weights.read_bytes()).hexdigest(), "data": data}
+    libraries = ("timm",) if arch.name.startswith("timm:") else ()
+    job = make_job("import", None, parents, settings, block=0, extra=said, libraries=libraries)
+    return Job(job.document, suffix=False)
+
+
+def _data(request: Request, arch: Arch, settings: Settings) -> tuple[Dataset | None, dict[str, Any] | None, Shape]:
+    """The test split of the data that later verbs use by default, its description, and the image shape."""
+    shape = request.shape or usual_shape(arch)
     if request.data is None:
-        return None, None
-    train, test = (open_data(request.data, split=s, shape=shape, root=settings.data_root) for s in ("train", "test"))
-    return {"name": train.name, "split": "train", "digest": train.digest, "test_digest": test.digest}, train.classes
+        return None, None, shape or SMALL
+    test = open_data(request.data, split="test", shape=shape, access=settings.access)
+    train = open_data(request.data, split="train", shape=test.shape, access=settings.access)
+    data = {"name": train.name, "split": "train", "digest": train.digest, "test_digest": test.digest}
+    return test, data, test.shape
 
 
-def _classes(text: str | None, state: dict[str, torch.Tensor]) -> tuple[str, ...]:
-    """Names from a file with one a line, or numbers; the last layer's size when nothing is said."""
-    if text is None or text.isdecimal():
-        count = int(text) if text else _last_size(state)
-        if count < 1:
-            raise UsageError("--classes 0 makes no classifier; give the number of classes or a file of names.")
-        return tuple(str(number) for number in range(count))
+def _classes(text: str | None, foreign: Foreign, data: Dataset | None) -> tuple[str, ...]:
+    """The user's names, else the file's own, else the data's; nothing when nobody names or counts them."""
+    given = None if text is None or text.isdecimal() else _read_names(text)
+    own, theirs = foreign.classes, data.classes if data is not None else None
+    count = int(text) if text is not None and text.isdecimal() else None
+    if count == 0:
+        raise UsageError("--classes 0 makes no classifier; give the number of classes or a file of names.")
+    names = next((n for n in (given, own, theirs) if n is not None and count in (None, len(n))), None)
+    return names or tuple(str(number) for number in range(count or 0))
+
+
+def _numbered(arch: Arch, foreign: Foreign, shape: Shape) -> tuple[str, ...]:
+    """As many numbers as the network has classes, told by the architecture's head, else by the file's last tensor."""
+    count = None
+    if arch.factory is None:
+        with suppress(UsageError), torch.device("meta"):
+            count = class_count(foreign.network, build_network(arch, 1, shape[0], shape[1:]).state_dict())
+    return tuple(str(number) for number in range(count or _last_size(foreign.network)))
+
+
+def _compare_names(names: tuple[str, ...], data: Dataset | None) -> None:
+    theirs = data.classes if data is not None else None
+    if theirs is not None and len(names) != len(theirs):
+        raise InputError(f"--data has {len(theirs)} classes, but the network {len(names)}; name its own data.")
+    if theirs is not None and names != theirs:
+        warn("the class names of the network and of the data differ; labels are compared by number.")
+
+
+def _read_names(text: str) -> tuple[str, ...]:
     try:
         lines = Path(text).read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -127,10 +196,15 @@ def _last_size(state: dict[str, torch.Tensor]) -> int:
     return int(sized[-1].shape[0])
 
 
-def _normalisation(request: Request, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(request: Request, foreign: Foreign, beside: bool, channels: int) -> tuple[Moments, Moments]:
+    """What the user says, else what the file has beside the network, else none."""
+    own_mean, own_std = (foreign.mean, foreign.std) if beside else (None, None)
     if request.mean is None and request.std is None:
-        warn("no --mean and --std given: the network is fed pixels in [0, 1] as they are.")
-    mean, std = request.mean or (0.0,), request.std or (1.0,)
+        if own_mean is not None and own_std is not None:
+            say(f"normalisation of the file: --mean {_listed(own_mean)} --std {_listed(own_std)}.")
+        elif not foreign.normaliser:
+            warn("no --mean and --std given: the network is fed pixels in [0, 1] as they are.")
+    mean, std = request.mean or own_mean or (0.0,), request.std or own_std or (1.0,)
     mean, std = (v * channels if len(v) == 1 else v for v in (mean, std))
     for name, values in (("--mean", mean), ("--std", std)):
         if len(values) != channels:
@@ -140,5 +214,27 @@ def _normalisation(request: Request, channels: int) -> tuple[tuple[float, ...], 
     return mean, std
 
 
-def _digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
+def _listed(values: Moments) -> str:
+    return ",".join(f"{value:.6g}" for value in values)
+
+
+def _layers(classifier: Classifier) -> dict[str, Any]:
+    """Maps of more than one place that are at most two names deep, and the one that `layer=auto` takes."""
+    names = [layer.name for layer in named_layers(classifier) if layer.height * layer.width > 1]
+    auto = auto_layer(classifier) if names else None
+    return {"layers": [name for name in names if name.count(".") < 2 or name == auto], "layer": auto}
+
+
+def _metrics(accuracy: Accuracy) -> dict[str, Any]:
+    return {"test_accuracy": accuracy.hits / accuracy.n, "n": accuracy.n} if accuracy.n else {}
+
+
+def _warn_of_chance(metrics: dict[str, Any], classes: int) -> None:
+    if "test_accuracy" not in metrics or "n" not in metrics:
+        return
+    value, n = metrics["test_accuracy"], metrics["n"]
+    if Accuracy(round(value * n), n, classes).at_chance:
+        warn(
+            f"{value:.1%} of {n} test images are right, which is no better than chance for {classes} classes: check "
+            "the normalisation (--mean, --std), the order of the channels (RGB or BGR) and the order of the classes."
+        )
