@@ -21,6 +21,9 @@ ROWS = [
             "attack pgd:norm=l2,steps=2",
         )
     ),
+    "store, share of explain saliency, torchvision:resnet18 at 224 px",
+    "store merge, 224 px",
+    "peak memory of 32 rows over 16",
     "xaicli --help",
     "xaicli --version",
     "xaicli methods",

@@ -168,3 +168,18 @@ def test_results_of_another_layout_are_a_mistake(example, tmp_path, change):
         block = 4
     with pytest.raises(ValueError, match=r"target|digest|attribution|deletion|block"):
         StoreWriter(tmp_path / "a.h5", example.layout).write(block, rows, sums)
+
+
+def test_disk_that_fails_behind_the_writing_is_an_output_error(example, tmp_path, monkeypatch):
+    """The system reports a failed write once; whoever asks first has to tell."""
+
+    def fail(_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("xaicli.files.hdf5.SYNC_BYTES", 1)
+    monkeypatch.setattr(os, "fdatasync", fail)
+    writer = StoreWriter(tmp_path / "a.h5", example.layout)
+    with pytest.raises(OutputError, match="Input/output error"):
+        example.write(writer, range(4))
+        writer.flush()
+    assert segments(tmp_path / "a.h5") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any, BinaryIO, TypeVar
 
 import h5py
@@ -15,6 +16,7 @@ from xaicli.files.columns import STATUS, STATUS_NAMES, Array, Column
 from xaicli.files.compression import filters_of
 from xaicli.files.layout import StoreLayout
 
+SYNC_BYTES = 64 << 20  # written before the disk is told to begin
 SUMMARY_LIMIT = 64 << 20  # bytes of one summary dataset: a curve has hundreds of points
 _FORMAT = ("earliest", "v110")  # a fixed range: other versions of HDF5 then write the same bytes
 
@@ -89,6 +91,7 @@ def create_hdf5(path: str | os.PathLike[str]) -> Iterator[Output]:
                 yield output
             finally:
                 output.file.close()
+                sink.wait()
         except Exception:
             output.check()  # the cause of whatever HDF5 made of it
             raise
@@ -126,6 +129,8 @@ class _Sink:
         self._file = file
         self._position = 0
         self._end = 0
+        self._unsynced = 0
+        self._syncing: Thread | None = None
         self.failure: BaseException | None = None
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -148,7 +153,24 @@ class _Sink:
         size = memoryview(data).nbytes
         self._attempt(lambda: self._file.write(data))
         self._end = max(self._end, self._position + size)
+        self._unsynced += size
+        if self._unsynced >= SYNC_BYTES and (self._syncing is None or not self._syncing.is_alive()):
+            self._unsynced = 0
+            self._syncing = Thread(target=self._sync)
+            self._syncing.start()
         return size
+
+    def wait(self) -> None:
+        """Let the disk finish what it has begun."""
+        if self._syncing is not None:
+            self._syncing.join()
+
+    def _sync(self) -> None:
+        """Have the disk work while more is computed; a failure is reported once only, so it is kept."""
+        try:
+            getattr(os, "fdatasync", os.fsync)(self._file.fileno())
+        except OSError as error:
+            self.failure = self.failure or error
 
     def truncate(self, size: int) -> int:
         self._attempt(lambda: self._file.truncate(size))
