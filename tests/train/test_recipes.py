@@ -21,8 +21,9 @@ from xaicli.models.classifier import Classifier
 from xaicli.run.random import Stream, generator
 from xaicli.train.batch import Batch, augment
 from xaicli.train.judge import Judge
-from xaicli.train.loop import Schedule, Trained, train_model
+from xaicli.train.loop import Pixels, Schedule, train_model
 from xaicli.train.recipes import adversarial, standard
+from xaicli.train.state import Training
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,11 +58,11 @@ def fresh(dtype: torch.dtype = torch.float32) -> Classifier:
 
 def trained(
     recipe: str, *, epochs: int = 3, seed: int = 0, physical: int = 16, attack=None
-) -> tuple[Classifier, Trained]:
+) -> tuple[Classifier, Training]:
     net = fresh()
     spec = parse_spec("train", recipe)
     schedule = Schedule(epochs, 16, physical, seed)
-    return net, train_model(net, FIT, Judge(VAL, attack, 0), spec, schedule, "test")
+    return net, train_model(net, Pixels(FIT), Judge(VAL, attack, 0), spec, schedule, "test")
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -72,24 +73,24 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_adversarial_with_eps_zero_is_standard_bit_for_bit(norm: str) -> None:
     plain = trained("standard:augment=none")[1]
     robust = trained(f"adversarial:norm={norm},eps=0,steps=2,augment=none")[1]
-    assert same(plain.state, robust.state)
+    assert same(plain.best, robust.best)
     assert [entry["loss"] for entry in plain.history] == [entry["loss"] for entry in robust.history]
-    assert not same(plain.state, trained(f"adversarial:norm={norm},eps=0.1,steps=2,augment=none")[1].state)
+    assert not same(plain.best, trained(f"adversarial:norm={norm},eps=0.1,steps=2,augment=none")[1].best)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:
     torch.manual_seed(1)
     first = trained("standard:mixup=0.4,ema=0.9")[1]
     torch.manual_seed(2)  # the global generator has no say
-    assert same(first.state, trained("standard:mixup=0.4,ema=0.9")[1].state)
-    assert not same(first.state, trained("standard:mixup=0.4,ema=0.9", seed=1)[1].state)
+    assert same(first.best, trained("standard:mixup=0.4,ema=0.9")[1].best)
+    assert not same(first.best, trained("standard:mixup=0.4,ema=0.9", seed=1)[1].best)
 
 
 def test_one_step_is_nesterov_momentum_on_the_mean_loss() -> None:
     net, reference = fresh(), fresh()
     spec = parse_spec("train", "standard:augment=none,schedule=constant,lr=0.1,weight-decay=0.01")
     small = stripes(16, 3)
-    train_model(net, small, Judge(VAL, None, 0), spec, Schedule(1, 16, 16, 0), "test")
+    train_model(net, Pixels(small), Judge(VAL, None, 0), spec, Schedule(1, 16, 16, 0), "test")
     order = generator(0, "shuffle", 1).permutation(16)
     loss = cross_entropy(reference(torch.as_tensor(small.pixels[order])), torch.as_tensor(small.labels[order]))
     loss.backward()
@@ -142,7 +143,7 @@ def test_training_learns_and_keeps_the_best_epoch() -> None:
     accuracies = [entry["val_accuracy"] for entry in done.history]
     assert [entry["epoch"] for entry in done.history] == [1, 2, 3, 4, 5, 6]
     assert max(accuracies) > 0.9 and done.best_epoch == 6 - accuracies[::-1].index(max(accuracies))
-    net.load_state_dict(done.state)
+    net.load_state_dict(done.best)
     right = net.eval()(torch.as_tensor(VAL.pixels)).argmax(1) == torch.tensor(VAL.labels)
     assert right.double().mean().item() == max(accuracies)
 
@@ -171,13 +172,13 @@ def test_the_averaged_weights_are_an_exponential_mean() -> None:
     steps: list[torch.Tensor] = []
     weight = net.network[0].weight
     hook = net.register_forward_hook(lambda *_: steps.append(weight.detach().clone()))
-    done = train_model(net, stripes(48, 3), Judge(VAL, None, 0), spec, Schedule(1, 16, 16, 0), "test")
+    done = train_model(net, Pixels(stripes(48, 3)), Judge(VAL, None, 0), spec, Schedule(1, 16, 16, 0), "test")
     hook.remove()
     after = [*steps[1:3], weight.detach()]  # the weights after each of the three steps; later calls judge
     mean = after[0]
     for later in after[1:]:
         mean = 0.5 * mean + 0.5 * later
-    torch.testing.assert_close(done.state["network.0.weight"], mean, rtol=0, atol=1e-6)
+    torch.testing.assert_close(done.best["network.0.weight"], mean, rtol=0, atol=1e-6)
 
 
 def test_a_training_that_diverges_says_so() -> None:

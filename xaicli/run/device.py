@@ -60,19 +60,22 @@ def steady_sums() -> None:
 
 
 @contextmanager
-def memory_guard(batch_size: int) -> Iterator[None]:
-    """Turn out-of-memory into one sentence with the batch size to try; it is never changed silently."""
+def memory_guard(batch_size: int, option: str = "--batch-size") -> Iterator[None]:
+    """Turn out-of-memory into one sentence with the batch size to try; it is never changed silently.
+
+    option: what sets the batch size. Raises UnavailableError.
+    """
     try:
         yield
     except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        raise UnavailableError(_advice(batch_size)) from error
+        raise UnavailableError(_advice(batch_size, option)) from error
     except RuntimeError as error:
         if "not enough memory" in str(error) or ("alloc" in str(error).lower() and "memory" in str(error).lower()):
-            raise UnavailableError(_advice(batch_size)) from error
+            raise UnavailableError(_advice(batch_size, option)) from error
         raise
 
 
-def _advice(batch_size: int) -> str:
+def _advice(batch_size: int, option: str) -> str:
     if batch_size == 1:
         return "out of memory with one row per model call; use a device with more memory."
-    return f"out of memory with --batch-size {batch_size}; try --batch-size {max(batch_size // 2, 1)}."
+    return f"out of memory with {option} {batch_size}; try {option} {batch_size // 2}."

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,8 +26,11 @@ from xaicli.run.device import memory_guard, prepare
 from xaicli.run.job import Job, make_job
 from xaicli.run.outputs import Named, finished, place
 from xaicli.run.settings import Settings
+from xaicli.run.stop import STOP
 from xaicli.train.judge import Judge
-from xaicli.train.loop import Pixels, Schedule, train_model
+from xaicli.train.loop import Moments, Pixels, Schedule, train_model
+from xaicli.train.savepoint import Savepoint, clear_away, find_savepoint
+from xaicli.train.state import random_devices
 
 DEFAULT_BATCH = 64
 DEFAULT_EPOCHS = 15
@@ -44,14 +48,39 @@ class Request:
     shape: tuple[int, int, int] | None = None
 
 
+@dataclass(frozen=True)
+class Planned:
+    """One training before it starts: the request with all that it names looked up."""
+
+    request: Request
+    arch: Arch
+    schedule: Schedule
+    splits: Mapping[str, Dataset]
+    data: dict[str, Any]
+    job: Job
+
+    @property
+    def rows(self) -> int:
+        """Images of one epoch."""
+        return len(self.splits["fit"])
+
+    @property
+    def attack(self) -> Attack | None:
+        """The attack that held-out data is judged under: the recipe's own threat model, if it has one."""
+        options: dict[str, Any] = self.request.recipe.options
+        if "eps" not in options:
+            return None
+        return pgd(**{name: options[name] for name in ("norm", "eps", "step", "steps")})
+
+
 def train(request: Request, settings: Settings) -> Iterator[Record]:
     """Train and yield the checkpoint's record."""
     if settings.limit is not None or settings.per_class is not None:
         raise UsageError("train uses all of its data; leave --limit and --per-class out.")
+    if not settings.shard.is_whole:
+        raise UsageError("train cannot be sharded: every step needs the one before; leave --shard out.")
     arch = parse_arch(request.arch)
-    splits = {
-        name: open_data(request.data, split=name, shape=request.shape, root=settings.data_root) for name in SPLITS
-    }
+    splits = {name: open_data(request.data, split=name, shape=request.shape, access=settings.access) for name in SPLITS}
     fit, test = splits["fit"], splits["test"]
     schedule = Schedule(
         request.epochs,
@@ -69,18 +98,18 @@ def train(request: Request, settings: Settings) -> Iterator[Record]:
     job = _job(request, arch, settings, schedule, data, fit)
     stem = f"{fit.name.replace('folder:', '')}-{arch.slug}-{request.recipe.name}"
     (path,) = place([Named(job, stem, ".safetensors")], settings)
-    if settings.dry_run:
-        rows = len(fit) * request.epochs
-        yield plain_record("info", path=str(path), method=request.recipe.name, rows=len(fit), forwards=rows)
-        return
+    planned = Planned(request, arch, schedule, splits, data, job)
     done = finished(path, job, settings)
+    savepoint = find_savepoint(path, job.id, request.epochs, force=settings.force or done is not None)
+    if settings.dry_run:
+        yield _forecast(planned, path, savepoint, done is not None)
+        return
     if done is None:
-        device = prepare(settings)
-        with memory_guard(schedule.physical_batch):
-            meta, tensors = _fit(request, arch, schedule, splits, job, data, device, stem)
-        id = write_checkpoint(path, tensors, meta)
+        meta, id = _make(planned, path, savepoint, settings)
     else:
         meta, id = read_meta(path)
+        if savepoint.found is not None:  # the last run was killed just before removing it
+            savepoint.remove()
     parents: dict[str, Any] = {"data": {**data, "path": str(fit.path)} if fit.path else data}
     yield artifact_record(
         kind="checkpoint",
@@ -116,29 +145,52 @@ def _job(
     return Job(job.document, suffix=changed or not default)
 
 
+def _forecast(planned: Planned, path: Path, savepoint: Savepoint, is_done: bool) -> Record:
+    """What the training takes in all, judging aside, and what is left of it."""
+    epochs, attack = planned.request.epochs, planned.attack
+    return plain_record(
+        "info",
+        path=str(path),
+        method=planned.request.recipe.name,
+        rows=planned.rows,
+        epochs=epochs,
+        steps=epochs * planned.schedule.steps(planned.rows),
+        forwards=epochs * planned.rows * (1 + (attack.steps if attack else 0)),
+        epochs_left=0 if is_done else epochs - savepoint.epochs_done,
+        resume=str(savepoint.path) if savepoint.found is not None else None,
+    )
+
+
+def _make(planned: Planned, path: Path, savepoint: Savepoint, settings: Settings) -> tuple[CheckpointMeta, str]:
+    """Train and publish the checkpoint: its metadata and its id."""
+    clear_away(path)
+    device = prepare(settings)
+    with memory_guard(planned.schedule.physical_batch, "--physical-batch"):
+        pixels = Pixels(planned.splits["fit"])
+        moments = pixels.moments()
+        with STOP.shielded(), torch.random.fork_rng(random_devices(device)):  # a wish to stop waits for the savepoint
+            meta, tensors = _fit(planned, pixels, moments, device, savepoint)
+            id = write_checkpoint(path, tensors, meta)
+            savepoint.remove()
+    return meta, id
+
+
 def _fit(
-    request: Request,
-    arch: Arch,
-    schedule: Schedule,
-    splits: dict[str, Dataset],
-    job: Job,
-    data: dict[str, Any],
-    device: torch.device,
-    text: str,
+    planned: Planned, pixels: Pixels, moments: Moments, device: torch.device, savepoint: Savepoint
 ) -> tuple[CheckpointMeta, dict[str, Any]]:
-    fit = splits["fit"]
-    attack = _threat(request.recipe)
-    mean, std = Pixels(fit).moments()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(schedule.seed)
-        network = build_network(arch, len(fit.classes), fit.channels, (fit.height, fit.width))
-        classifier = lay_out(Classifier(network, mean, std, fit.classes, fit.shape), device)
-        judge = Judge(splits["val"], attack, schedule.seed)
-        trained = train_model(classifier, fit, judge, request.recipe, schedule, f"train {text}")
-    classifier.load_state_dict(trained.state)
-    metrics = dict(trained.history[trained.best_epoch - 1])
-    metrics = {"epoch": trained.best_epoch, **{k: v for k, v in metrics.items() if k.startswith("val_")}}
-    metrics |= Judge(splits["test"], attack, schedule.seed, prefix="test_").figures(classifier)
+    request, arch, schedule, fit, job = planned.request, planned.arch, planned.schedule, pixels.dataset, planned.job
+    attack, (mean, std) = planned.attack, moments
+    torch.manual_seed(schedule.seed)
+    network = build_network(arch, len(fit.classes), fit.channels, (fit.height, fit.width))
+    classifier = lay_out(Classifier(network, mean, std, fit.classes, fit.shape), device)
+    judge = Judge(planned.splits["val"], attack, schedule.seed)
+    text = f"train {fit.name} {arch.slug} {request.recipe.name}"
+    training = train_model(classifier, pixels, judge, request.recipe, schedule, text, savepoint)
+    kept = training.history[training.best_epoch - 1]
+    metrics = {"epoch": training.best_epoch, **{k: v for k, v in kept.items() if k.startswith("val_")}}
+    classifier.load_state_dict(training.best)
+    with savepoint.judging(training):  # a stop saves the best weights as the last ones, which nobody needs any more
+        metrics |= Judge(planned.splits["test"], attack, schedule.seed, prefix="test_").figures(classifier)
     meta = CheckpointMeta(
         job=job.document,
         job_id=job.id,
@@ -147,21 +199,13 @@ def _fit(
         shape=fit.shape,
         mean=mean,
         std=std,
-        data=data,
+        data=planned.data,
         recipe={"name": request.recipe.name, "options": request.recipe.record},
         epochs=request.epochs,
         metrics=metrics,
-        history=tuple(trained.history),
+        history=tuple(training.history),
         threat={"norm": attack.norm, "eps": attack.eps} if attack else None,
         lineage=(job.document,),
         versions=job.document["versions"],
     )
     return meta, state_arrays(classifier)
-
-
-def _threat(recipe: Spec) -> Attack | None:
-    """The attack that held-out data is judged under: the recipe's own threat model, None for recipes without one."""
-    options: dict[str, Any] = recipe.options
-    if "eps" not in options:
-        return None
-    return pgd(**{name: options[name] for name in ("norm", "eps", "step", "steps")})
