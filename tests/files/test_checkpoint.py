@@ -267,6 +267,7 @@ def test_metadata_over_one_mebibyte_is_refused(path: Path) -> None:
         (b"\xff\xfe", "cannot be read"),
         (b'{"__metadata__":{"xaicli":"{}"},"w":{"dtype":"F32"}}', "malformed"),
         (b'{"__metadata__":{"xaicli":"{}"},"w":[1]}', "malformed"),
+        (b'{"__metadata__":{"xaicli":"{}"},"w":{"data_offsets":[0,1e999]}}', "malformed"),
     ],
 )
 def test_a_malformed_header_is_refused(path: Path, header: bytes, reason: str) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +74,13 @@ def test_truncated_file_is_detected(intact, tmp_path):
 def test_bytes_after_the_end_mean_nothing(intact, tmp_path):
     (tmp_path / "long.h5").write_bytes(intact.read_bytes() + bytes(100))
     assert seen(tmp_path / "long.h5") == seen(intact)
+
+
+@pytest.mark.command
+@pytest.mark.parametrize("kind", ["checkpoint", "images", "maps", "scores"])
+def test_no_flipped_byte_goes_unnoticed_crashes_or_hangs(files, kind):
+    """A small share of what `python -m tests.files.flips` does by hand."""
+    command = [sys.executable, "-m", "tests.files.flips", "--count", "60", "--seed", "7", str(getattr(files, kind))]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=300)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert "'found'" in said.stdout and "'wrong'" not in said.stdout

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import resource
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,6 +15,16 @@ import pytest
 from xaicli.errors import InputError, RefusedError
 from xaicli.files.store import open_store
 from xaicli.files.writer import StoreWriter
+
+
+class Payload:
+    """Unpickling it makes a file of this name."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.name),)
 
 
 @pytest.fixture
@@ -144,6 +157,14 @@ def odd_attribute(file):
     file.attrs["more"] = file.ref
 
 
+def opaque(file):
+    file["attribution"] = np.full(13, np.void(pickle.dumps(Payload("unused"))))
+
+
+def odd_number(file):
+    file.attrs["rows"] = np.uint64(13)
+
+
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
@@ -162,6 +183,8 @@ def odd_attribute(file):
         (twice, "linked twice"),
         (deep, "groups deep"),
         (odd_attribute, "like none that a store has"),
+        (opaque, "a type that no store has"),
+        (odd_number, "holds uint64, which no store has"),
     ],
 )
 def test_what_no_store_is_like_is_an_input_error(path, build, reason):
@@ -211,3 +234,62 @@ def test_self_made_header_does_not_hide_a_wrong_schema(example, path):
     sealed("attribution", None)
     with pytest.raises(InputError, match="its signal"):
         open_store(path)
+
+
+def torch_file(value, zipped):
+    import torch
+
+    out = io.BytesIO()
+    torch.save(value, out, _use_new_zipfile_serialization=zipped)
+    return out.getvalue()
+
+
+def numpy_file(value):
+    out = io.BytesIO()
+    np.save(out, np.array([value], dtype=object), allow_pickle=True)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("ending", [".h5", ".safetensors"])
+@pytest.mark.parametrize("kind", ["torch", "old torch", "numpy", *range(6)])
+def test_code_in_a_pickle_never_runs(tmp_path, call, kind, ending):
+    """Protocols 0 and 1 have no signature, and neither has a pickle inside another format."""
+    ran, path = tmp_path / "ran", tmp_path / f"x{ending}"
+    payload = Payload(str(ran))
+    if kind == "numpy":
+        data = numpy_file(payload)
+    else:
+        data = pickle.dumps(payload, kind) if isinstance(kind, int) else torch_file(payload, kind == "torch")
+    path.write_bytes(data)
+    path.with_suffix(".resume").write_bytes(data)
+    signed = kind in ("torch", "old torch", 2, 3, 4, 5)
+    for command in (("store", "verify", path), ("store", "info", path), ("explain", path, "-m", "edges")):
+        said = call(*command)
+        assert (said.code, said.out) == (77 if signed else 65, ""), said.err
+    said = call("train", "--data", "digits", "-o", tmp_path / "x")
+    assert said.code == 65 and "remove it, or add --force" in said.err
+    assert not ran.exists()
+    pickle.loads(pickle.dumps(payload))  # it does where nobody looks first
+    assert ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("build", "code"),
+    [
+        (external, 77),
+        (virtual, 77),
+        (external_link, 77),
+        (soft_link, 77),
+        (huge_chunked, 65),
+        (huge_contiguous, 65),
+        (one_chunk_missing, 65),
+        (huge_chunk, 65),
+        (opaque, 65),
+        (cycle, 65),
+    ],
+)
+def test_store_verify_ends_with_the_code(path, secret, call, build, code):
+    replaced(path, lambda file: build(file, secret) if code == 77 else build(file))
+    said = call("store", "verify", path)
+    assert (said.code, said.out) == (code, "")
+    assert said.err.startswith("xaicli: ") and said.err.count("\n") == 1

@@ -75,3 +75,21 @@ def test_address_without_a_header_is_told(tmp_path, address):
         file.attrs["a"] = "b"
     with pytest.raises(InputError, match="damaged, or of an HDF5 format"):
         check_texts(tmp_path / "a.h5", [address])
+
+
+def test_heap_that_does_not_add_up_is_refused(tmp_path):
+    """HDF5 2.0 reads an object of index 0 and size 0 for ever: a hang that no exception ends."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["first"], file.attrs["second"] = "x" * 20, "y" * 20
+    check_texts(path, addresses(path))
+    found, data = addresses(path), path.read_bytes()
+    place = data.index(b"x" * 20) - 16
+    for index, length in ((0, 0), (0, 8), (1, 19 + 8), (1, 1 << 40), (1, (1 << 64) - 8)):
+        changed = struct.pack("<HHIQ", index, 1, 0, length)
+        path.write_bytes(data[:place] + changed + data[place + len(changed) :])
+        with pytest.raises(InputError, match="damaged, or of an HDF5 format"):
+            check_texts(path, found)
+    path.write_bytes(data.replace(b"GCOL", b"GCOX"))
+    with pytest.raises(InputError, match="damaged, or of an HDF5 format"):
+        check_texts(path, found)

@@ -155,7 +155,7 @@ def _read_header(file: BinaryIO, size: int, path: Path) -> CheckpointMeta:
         raise _damaged(path, f"it has {len(metadata)} metadata keys where a checkpoint has one")
     try:
         end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):  # OverflowError: 1e999 is infinite
         raise _damaged(path, "its list of tensors is malformed") from None
     if size != 8 + length + end:
         raise _damaged(path, f"it has {size} bytes, but its header promises {8 + length + end}")

@@ -72,7 +72,7 @@ def _plain(name: str, value: Any) -> Plain:
         value = value.tolist()
     if isinstance(value, list):
         return [_plain(name, item) for item in value]
-    if isinstance(value, np.integer):
+    if isinstance(value, np.int64):  # no other type of integer is written
         value = int(value)
     if isinstance(value, str | int):
         return value

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 
 from xaicli.errors import InputError, RefusedError
+from xaicli.files.cycles import check_object
 from xaicli.files.texts import check_texts
 
 CHUNK_LIMIT = 16 << 20
@@ -55,6 +56,7 @@ def _walk(group: Any, path: Path, prefix: str, depth: int) -> Iterator[tuple[str
         name = f"{prefix}/{key}" if prefix else key
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
             raise RefusedError(f"/{name} of '{path}' is a link that may lead outside the file; do not trust the file.")
+        check_object(path, group.id.links.get_info(key.encode(errors="surrogateescape")).u)
         item = group[key]
         if isinstance(item, h5py.Group):
             yield from _walk(item, path, name, depth + 1)

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 
 from xaicli.errors import InputError, XaicliError
+from xaicli.files.cycles import check_root
 from xaicli.files.header import Plain, attributes_of, header_digest
 from xaicli.files.hostile import inspect
 from xaicli.files.layout import SCHEMA
@@ -48,6 +49,7 @@ def open_verified(path: Path, max_memory: int | None = None) -> VerifiedFile:
     """Open a store or a segment. Raises MissingError, RefusedError or InputError; else the caller closes `.file`."""
     if signature(path) != "store":
         raise InputError(f"'{path}' is not an HDF5 file; name a store that xaicli wrote.")
+    check_root(path)
     with reading(path):
         file = h5py.File(path, "r")
     try:

@@ -70,6 +70,7 @@ class Stop:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            self._phase, self._reason = "free", None
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
