@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from xaicli.explain.block import Block
 from xaicli.explain.quantity import parse_target
-from xaicli.explain.queries import EXPLAIN, Block
+from xaicli.explain.queries import EXPLAIN
 from xaicli.explain.run import Explainer
 from xaicli.methods import TABLE, parse_spec
 from xaicli.models.classifier import Classifier
@@ -108,7 +109,7 @@ def explain_answers(
 
 def maps_of(text: str, answers: Answers) -> Tensor:
     """The maps of one method at the image's size."""
-    return Explainer(parse_spec("explain", text)).attribution(answers)[0]
+    return Explainer(parse_spec("explain", text)).attribution(answers).attribution
 
 
 EXPLAINERS = sorted(TABLE["explain"])

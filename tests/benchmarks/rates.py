@@ -19,8 +19,9 @@ from torch import Tensor
 from xaicli.attack.engine import Engine
 from xaicli.evaluate.metric import name_metrics
 from xaicli.evaluate.queries import EVALUATE, Subject
+from xaicli.explain.block import Block
 from xaicli.explain.quantity import Target
-from xaicli.explain.queries import EXPLAIN, Block
+from xaicli.explain.queries import EXPLAIN
 from xaicli.explain.run import Explainer
 from xaicli.methods import parse_spec
 from xaicli.models.arch import build_network, parse_arch
@@ -113,7 +114,7 @@ class Bench:
         calls = Calls(self.net, batch_size=self.batch)
         block = Block(calls, self.images, self.labels, Target("predicted"), "logit")
         answers = Answers(EXPLAIN, {"block": block}, seed=0, index=self.index)
-        return Explainer(parse_spec("explain", text)).attribution(answers)[0]
+        return Explainer(parse_spec("explain", text)).attribution(answers).attribution
 
     def evaluate(self, text: str) -> object:
         calls = Calls(self.net, batch_size=self.batch)

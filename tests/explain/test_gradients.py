@@ -47,7 +47,8 @@ def test_a_linear_network_is_its_weights() -> None:
     close(maps_of("input-x-gradient", answers), mine * images)
     for name, b in (("black", torch.zeros_like(images)), ("white", torch.ones_like(images))):
         explained = Explainer(parse_spec("explain", f"ig:baseline={name}"))
-        maps, gap = explained.attribution(answers)
+        found = explained.attribution(answers)
+        maps, gap = found.attribution, found.completeness
         close(maps, mine * (images - b))
         close(gap, torch.zeros(5, dtype=torch.float64))
 
@@ -113,7 +114,8 @@ def test_integrated_gradients_against_a_riemann_sum(baseline: str) -> None:
         point = (b + (k + 0.5) / steps * (images - b)).requires_grad_()
         (g,) = torch.autograd.grad(net(point).gather(1, target[:, None]).sum(), point)
         total += g / steps
-    maps, gap = Explainer(parse_spec("explain", f"ig:baseline={baseline}")).attribution(answers)
+    found = Explainer(parse_spec("explain", f"ig:baseline={baseline}")).attribution(answers)
+    maps, gap = found.attribution, found.completeness
     close(maps, (images - b) * total, 1e-6)
     drop = (net(images) - net(b)).gather(1, target[:, None]).squeeze(1)
     close(gap, maps.sum((1, 2, 3)) - drop)
@@ -124,7 +126,8 @@ def test_the_stored_gap_is_that_of_the_rule_with_few_steps() -> None:
     net = small_net()
     images = some_images(4, net) * 3
     answers = explain_answers(net, images)
-    maps, gap = Explainer(parse_spec("explain", "ig:steps=3")).attribution(answers)
+    found = Explainer(parse_spec("explain", "ig:steps=3")).attribution(answers)
+    maps, gap = found.attribution, found.completeness
     top = net(images).argmax(1, keepdim=True)
     drop = (net(images) - net(torch.zeros_like(images))).gather(1, top).squeeze(1)
     close(gap, maps.sum((1, 2, 3)) - drop)

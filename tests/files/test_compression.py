@@ -57,5 +57,5 @@ def test_bomb_in_a_store_is_found_before_it_is_read(example, tmp_path):
         file["attribution"].id.write_direct_chunk((0, 0, 0, 0), zlib.compress(b"\0" * (64 << 20)))
     with open_store(path) as store:
         for read in (store.verify, lambda: store["attribution"], lambda: store.column("attribution")):
-            with pytest.raises(InputError, match="does not have its size|damaged"):
+            with pytest.raises(InputError, match=r"does not have its size|damaged"):
                 read()

@@ -35,7 +35,7 @@ class Access:
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """Where data sets are looked for, in this order: the user's root, a record's, the current folder, the system's."""
+        """Where data sets are looked for, in order: the user's root, a record's, the current folder, the system's."""
         return (*([self.root] if self.root is not None else []), *self.hints, Path(), SYSTEM)
 
 

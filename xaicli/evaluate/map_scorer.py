@@ -95,7 +95,7 @@ class MapScorer:
         calls = self.calls[source.checkpoint.id]
         if source.control is not None:
             answers = answers_for(rows, calls, Target("predicted"), "logit", self.settings.seed)
-            maps, how = source.control.attribution(answers)[0], source.control.reduce
+            maps, how = source.control.attribution(answers).attribution, source.control.reduce
         else:
             maps = torch.as_tensor(held["attribution"].astype(np.float32)).to(calls.device, calls.dtype)
             how = str(source.store.attributes.get("reduce", "sum"))

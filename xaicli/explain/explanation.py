@@ -1,14 +1,16 @@
-"""What an attribution method returns; the annotation tells the store what to expect.
+"""What an attribution method returns; annotation and decorator tell the store what to expect.
 
 A method annotated `ChannelMaps` answers per channel of the image, `GradientMaps` with raw gradients per channel (which
 metrics reduce by their absolute values), one annotated `PixelMaps` with one value per pixel (at any resolution, the
-planner upsamples). `Explanation[...]` adds the gap of a method that promises a sum.
+planner upsamples). `Measured[...]` adds figures that the method declares with `@stores`, and `Explanation[...]` also
+the gap of a method that promises a sum.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -17,11 +19,50 @@ GradientMaps: TypeAlias = Tensor  # [n, C, H, W]
 PixelMaps: TypeAlias = Tensor  # [n, 1, h, w]
 
 M = TypeVar("M", bound=Tensor)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Explanation(Generic[M]):
-    """Maps, and the gap sum(phi) - (f(x) - f(baseline)) [n]."""
+class Figure:
+    """A column beside the maps: its type, and its shape by the image's (C, H, W) and the method's options.
+
+    shape: takes `channels`, `height`, `width` and options by their names, as far as it names them.
+    """
+
+    dtype: str
+    shape: Callable[..., tuple[int, ...]]
+
+
+ROW = Figure("<f4", lambda: ())
+"""One number a row."""
+PIXELS = Figure("<f4", lambda height, width: (1, height, width))
+"""One number a pixel."""
+CHANNELS = Figure("<f4", lambda channels, height, width: (channels, height, width))
+"""One number a channel and pixel."""
+LABELS = Figure("<u2", lambda height, width: (height, width))
+"""The number of the segment that a pixel belongs to."""
+
+
+def stores(**figures: Figure) -> Callable[[F], F]:
+    """Declare the figures that a method's result carries beside its maps; each becomes a column of that name."""
+
+    def mark(function: F) -> F:
+        function.figures = figures  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+@dataclass(frozen=True)
+class Measured(Generic[M]):
+    """Maps with the figures that the method declares, each [n, *shape]."""
 
     attribution: M
+    figures: Mapping[str, Tensor] = field(default_factory=dict, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Explanation(Measured[M]):
+    """Maps, and the gap sum(phi) - (f(x) - f(baseline)) [n]."""
+
     completeness: Tensor

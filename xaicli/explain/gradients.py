@@ -6,8 +6,9 @@ from typing import Literal
 
 from torch import Tensor
 
+from xaicli.explain.block import Scored
 from xaicli.explain.explanation import ChannelMaps, Explanation, GradientMaps
-from xaicli.explain.queries import PathPass, Scored
+from xaicli.explain.paths import PathPass
 from xaicli.methods import Count
 
 

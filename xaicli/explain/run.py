@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from xaicli.errors import PluginError
-from xaicli.explain.explanation import Explanation
+from xaicli.explain.block import Block, Scored
+from xaicli.explain.explanation import Explanation, Figure, Measured
 from xaicli.explain.figures import figures
 from xaicli.explain.quantity import Target, check_quantity, parse_target
-from xaicli.explain.queries import EXPLAIN, Block, Scored, anchor_of
-from xaicli.files.columns import Status, attribution_columns
+from xaicli.explain.queries import EXPLAIN, anchor_of
+from xaicli.files.columns import Column, Status, attribution_columns
 from xaicli.files.layout import StoreLayout
 from xaicli.files.parents import Parents
 from xaicli.files.record import Record
@@ -107,6 +109,7 @@ def _plan(case: Case, spec: Spec, request: Request, settings: Settings) -> Plann
             key_length=case.inputs.longest_key,
             dtype=STORAGE[request.dtype],
             completeness=explainer.promises_sum,
+            extra=explainer.figures(case.meta.shape),
             inputs=(dataset.shape, stored) if request.save_inputs else None,
         ),
         attributes={
@@ -138,6 +141,7 @@ class Explainer:
         returns = str(self.function.__annotations__.get("return"))
         self.promises_sum = returns.startswith("Explanation")
         self._per_channel = "PixelMaps" not in returns
+        self._figures: Mapping[str, Figure] = getattr(self.function, "figures", {})
         self.reduce = "abs-sum" if "GradientMaps" in returns else "sum"
 
     def forwards(self, size: int) -> int:
@@ -151,24 +155,34 @@ class Explainer:
         """Channels of the stored map: those of the image if the method answers per channel, else one."""
         return image_channels if self._per_channel else 1
 
-    def attribution(self, answers: Answers) -> tuple[Tensor, Tensor | None]:
-        """The map [n, C or 1, H, W] at the image's size, and the completeness gap [n] if the method has one."""
+    def figures(self, shape: tuple[int, int, int]) -> tuple[Column, ...]:
+        """The columns that the method adds, for images of this shape (C, H, W)."""
+        known: dict[str, Any] = dict(zip(("channels", "height", "width"), shape, strict=True)) | self.spec.options
+        return tuple(
+            Column(
+                name, figure.dtype, figure.shape(**{k: known[k] for k in inspect.signature(figure.shape).parameters})
+            )
+            for name, figure in self._figures.items()
+        )
+
+    def attribution(self, answers: Answers) -> Measured[Tensor]:
+        """The map [n, C or 1, H, W] at the image's size, with what else the method has found."""
         images = answers.ask("block", {}).images
         result = answers.call(self.function, self.spec.options, answers.method_key(self.spec.name, self.spec.options))
-        gap = result.completeness if isinstance(result, Explanation) else None
-        maps = result.attribution if isinstance(result, Explanation) else result
+        found = result if isinstance(result, Measured) else Measured(result)
+        maps = found.attribution
         if not isinstance(maps, Tensor) or maps.ndim != 4 or len(maps) != len(images):
             raise PluginError(f"'{self.spec.name}' has to return maps [{len(images)}, C, h, w]; mend the method.")
         if maps.shape[2:] != images.shape[2:]:
             maps = interpolate(maps, size=tuple(images.shape[2:]), mode="bilinear", align_corners=False)
-        return maps, gap
+        return replace(found, attribution=maps)
 
     def columns(self, answers: Answers) -> dict[str, np.ndarray[Any, Any]]:
         """The store's columns for the block."""
-        maps, gap = self.attribution(answers)
+        found = self.attribution(answers)
         scored: Scored = answers.ask(self.anchor, self.spec.options)
         with np.errstate(over="ignore"):  # what does not fit into float16 is infinite, and its row not ok
-            values = maps.float().cpu().numpy().astype(self._storage, copy=False)
+            values = found.attribution.float().cpu().numpy().astype(self._storage, copy=False)
         logits = scored.logits.float().cpu().numpy()
         target = scored.target.cpu().numpy()
         status = np.full(len(values), Status.OK, dtype=np.uint8)
@@ -182,6 +196,8 @@ class Explainer:
             "against": scored.against.cpu().numpy().astype(np.uint16),
             "status": status,
         }
-        if gap is not None:
-            columns["completeness"] = gap.float().cpu().numpy()
+        if isinstance(found, Explanation):
+            columns["completeness"] = found.completeness.float().cpu().numpy()
+        for name, figure in self._figures.items():
+            columns[name] = found.figures[name].cpu().numpy().astype(figure.dtype)
         return columns
