@@ -39,16 +39,20 @@ Encoded = Mapping[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True)
 class Size:
-    """Blocks of the overhead, blocks of the merge, and the rows whose peak memory is compared."""
+    """Blocks of the overhead, blocks of a merge and how many of them, and the rows whose peak memory is compared.
+
+    A merge is measured several times: in a virtual machine memory that is touched for the first time is slow.
+    """
 
     explained: int
     merged: int
+    merges: int
     few: int
     many: int
 
 
-WHOLE = Size(explained=5, merged=32, few=2_000, many=20_000)
-SMALL = Size(explained=1, merged=2, few=16, many=32)
+WHOLE = Size(explained=5, merged=32, merges=5, few=2_000, many=20_000)
+SMALL = Size(explained=1, merged=2, merges=1, few=16, many=32)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ def measure_storage(size: Size) -> Iterator[Figure]:
     yield Figure(
         "store, share of explain saliency, torchvision:resnet18 at 224 px", overhead(size.explained), "", "< 0.05"
     )
-    yield Figure("store merge, 224 px", merge_rate(size.merged), "MB/s", ">= 500")
+    rates = [merge_rate(size.merged) for _ in range(size.merges)]
+    yield Figure("store merge, 224 px", statistics.median(rates), "MB/s", ">= 500")
     peaks = [peak_memory(rows) for rows in (size.few, size.many)]
     yield Figure(f"peak memory of {size.many:,} rows over {size.few:,}", peaks[1] / peaks[0], "", "<= 1.10")
 

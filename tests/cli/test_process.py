@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -138,18 +139,25 @@ def _hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def test_ctrl_c_is_130_with_one_sentence(here: Path, start: Any) -> None:
+@pytest.mark.parametrize(
+    ("times", "code", "sentence"), [(1, 75, "stopped by Ctrl-C, in epoch 1"), (2, 130, "interrupted.")]
+)
+def test_first_ctrl_c_saves_and_the_second_leaves(times: int, code: int, sentence: str, here: Path, start: Any) -> None:
     # os.system makes the process deaf to Ctrl-C while its child runs
-    (here / "loud.py").write_text(LOUD.replace('os.system("echo said by a child")', ""))
+    slow = LOUD.replace('os.system("echo said by a child")', "__import__('time').sleep(1)")
+    (here / "loud.py").write_text(slow)
     command = ("train", "--data", "digits", "--arch", "./loud.py:make", "--epochs", "10000", "-o", "m.safetensors")
     with start(*command, preexec_fn=_hear_interrupts) as process:
         assert any(b"in the model" in line for line in process.stderr)
-        process.send_signal(signal.SIGINT)
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
         out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (130, b"")
-    assert err.endswith(b"xaicli: interrupted.\n")
+    assert (process.returncode, out) == (code, b"")
+    assert err.count(b"xaicli: ") == 1 and f"xaicli: {sentence}".encode() in err
     assert b"Traceback" not in err
-    assert [path.name for path in here.iterdir() if path.suffix != ".py" and path.name != "__pycache__"] == []
+    left = {path.name for path in here.iterdir() if path.suffix != ".py" and path.name != "__pycache__"}
+    assert left == ({"m.resume"} if times == 1 else set())
 
 
 @pytest.mark.parametrize(("redirection", "code"), [("<&-", 66), (">&-", 66), ("2>&-", 66), ("<&- >&- 2>&-", 66)])

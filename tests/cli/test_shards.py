@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.cli.interruptions import commands, run_killed, run_shards, run_whole, start_eager
 
 ROWS = 60
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_killed_shards_are_finished_under_another_number(verb: str, jobs: Any, r
     whole, seven = tmp_path / "whole", tmp_path / "seven"
     whole.mkdir(), seven.mkdir()
     expected = run_whole(run, jobs[verb], whole)
-    assert run_killed(run, jobs[verb], seven, seed=1, killed=1) == expected
+    assert run_killed(run, jobs[verb], seven, seed=1, killed=1, env=ONE_THREAD) == expected
 
 
 def test_merge_prints_the_metrics_of_the_whole_job(jobs: Any, call: Any, run: Any, tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_time_that_is_up_saves_the_blocks(jobs: Any, call: Any, run: Any, tmp_pa
 def test_signal_saves_the_blocks(number: int, code: int, jobs: Any, run: Any, tmp_path: Path) -> None:
     command = ["explain", jobs["explain"][1], "-m", "ig:steps=64", "-n", "200", "--block", "8", "--threads", "1", "-q"]
     parts = tmp_path / "x.h5.parts"
-    process = start_eager([*command, "-o", str(tmp_path / "x.h5")])
+    process = start_eager([*command, "-o", str(tmp_path / "x.h5")], env=ONE_THREAD)
     while process.poll() is None and not list(parts.glob("[!.]*")):
         time.sleep(0.01)
     process.send_signal(number)

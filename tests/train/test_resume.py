@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -339,7 +340,8 @@ sys.exit(run(sys.argv[1:]))
 def eager(path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A real process that saves after every step, and has saved once."""
     command = [sys.executable, "-c", EAGER, *COMMAND, str(path)]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE) as process:
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process: other numbers of threads add up otherwise
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, env=one_thread) as process:
         while not path.with_suffix(".resume").exists() and process.poll() is None:
             time.sleep(0.005)
         yield process
