@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from xaicli.explain.background import Background
 from xaicli.explain.block import Block
 from xaicli.explain.quantity import parse_target
 from xaicli.explain.queries import EXPLAIN
@@ -103,7 +104,8 @@ def explain_answers(
     """The planner's answers for some images, as `explain` makes them for a block."""
     labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
     rule = parse_target(target, classifier.class_names)
-    block = Block(Calls(classifier, batch_size=batch_size), images, labels, rule, quantity)
+    training = Background(lambda count: some_images(BACKGROUND, classifier, seed=99)[:count])
+    block = Block(Calls(classifier, batch_size=batch_size), images, labels, rule, quantity, training)
     return Answers(EXPLAIN, {"block": block}, seed=seed, index=tuple(index or range(len(images))))
 
 
@@ -112,4 +114,5 @@ def maps_of(text: str, answers: Answers) -> Tensor:
     return Explainer(parse_spec("explain", text)).attribution(answers).attribution
 
 
+BACKGROUND = 10  # images of the training data that the nets here are said to have
 EXPLAINERS = sorted(TABLE["explain"])

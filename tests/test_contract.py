@@ -20,6 +20,7 @@ from xaicli.explain.run import Explainer
 from xaicli.generate.ascend import ascend
 from xaicli.methods import TABLE, describe, names, parse_spec
 from xaicli.models.classifier import Classifier
+from xaicli.models.layers import find_layer
 from xaicli.run.calls import Calls
 
 EVERY = [(verb, name) for verb in TABLE for name in names(verb)]
@@ -92,15 +93,17 @@ def test_explainers(name: str) -> None:
     assert columns["attribution"].shape == (6, explainer.channels(2), 12, 12)
     assert np.isfinite(columns["attribution"]).all() and np.ptp(columns["attribution"]) > 0
     assert columns["status"].tolist() == [1] * 6
+    for figure in explainer.figures((2, 12, 12)):
+        assert figure.encode(columns[figure.name], 6).shape == (6, *figure.shape)
     assert np.array_equal(columns["target"], net(images).argmax(1).numpy())
     assert columns["prediction"] == pytest.approx(net(images).numpy(), abs=1e-6)
     assert ("completeness" in columns) == explainer.promises_sum
-    assert calls.forwards == 6 * explainer.forwards(144)
+    assert calls.forwards == 6 * explainer.forwards(144, lambda layer: find_layer(net, layer).channels)
     assert set(counter.sizes) == {4}
     assert sum(counter.sizes) - calls.forwards < 4 * len(EXPLAIN.functions)  # padding: less than a batch a query
     assert torch.equal(images, given) and not images.requires_grad and unchanged(net, before)
     again = explainer.columns(explain_answers(net, images, batch_size=4))
-    assert all(np.array_equal(columns[key], again[key]) for key in columns)
+    assert all(np.array_equal(columns[key], again[key], equal_nan=True) for key in columns)
 
 
 @pytest.mark.parametrize("name", names("evaluate"))

@@ -179,4 +179,4 @@ def test_names_and_aliases_are_kebab_case_and_unique() -> None:
 def test_reading_the_table_imports_no_method() -> None:
     source = inspect.getsource(inspect.getmodule(describe))  # type: ignore[arg-type]
     imported = {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)}
-    assert not {name for name in imported if name and name.startswith("xaicli")} - {"xaicli.errors"}
+    assert not {name for name in imported if name and name.startswith("xaicli")} - {"xaicli.errors", "xaicli.plugins"}

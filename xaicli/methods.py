@@ -7,14 +7,16 @@ docstring line the summary. Both are read with `ast`, so listing, help and compl
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from xaicli.errors import UsageError, nearest
+from xaicli.errors import PluginError, UsageError, nearest
+from xaicli.plugins import Plugin, in_file, installed
 
 Value: TypeAlias = int | float | bool | str | tuple[int | float | str, ...] | None
 
@@ -23,6 +25,8 @@ Count: TypeAlias = int  # 1, 2, 3, ...
 Positive: TypeAlias = float  # > 0
 NonNegative: TypeAlias = float  # >= 0
 Share: TypeAlias = float  # 0 .. 1
+
+_IN_FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)(?::(.*))?", re.DOTALL)
 
 # verb -> name -> (module:function below xaicli, aliases)
 TABLE: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -41,8 +45,42 @@ TABLE: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
         "edges": ("explain.controls:edges", ()),
         "saliency": ("explain.gradients:saliency", ()),
         "input-x-gradient": ("explain.gradients:input_x_gradient", ("ixg",)),
-        "integrated-gradients": ("explain.gradients:integrated_gradients", ("ig",)),
+        "smoothgrad": ("explain.gradients:smoothgrad", ()),
+        "squaregrad": ("explain.gradients:squaregrad", ()),
+        "vargrad": ("explain.gradients:vargrad", ()),
+        "guided-backprop": ("explain.gradients:guided_backprop", ()),
+        "deconvolution": ("explain.gradients:deconvolution", ()),
+        "guided-gradcam": ("explain.gradients:guided_gradcam", ()),
+        "integrated-gradients": ("explain.integrals:integrated_gradients", ("ig",)),
+        "expected-gradients": ("explain.integrals:expected_gradients", ("gradient-shap",)),
+        "guided-ig": ("explain.integrals:guided_ig", ()),
+        "blur-ig": ("explain.integrals:blur_ig", ()),
+        "xrai": ("explain.integrals:xrai", ()),
+        "deeplift": ("explain.deeplift:deeplift", ()),
+        "deepshap": ("explain.deeplift:deepshap", ("deep-shap",)),
         "gradcam": ("explain.cams:gradcam", ("grad-cam",)),
+        "gradcam++": ("explain.cams:gradcam_plus_plus", ("grad-cam++",)),
+        "xgradcam": ("explain.cams:xgradcam", ()),
+        "hirescam": ("explain.cams:hirescam", ()),
+        "layercam": ("explain.cams:layercam", ()),
+        "gradcam-elementwise": ("explain.cams:gradcam_elementwise", ()),
+        "eigencam": ("explain.projections:eigencam", ()),
+        "eigengradcam": ("explain.projections:eigengradcam", ()),
+        "segeigencam": ("explain.projections:segeigencam", ()),
+        "kpca-cam": ("explain.projections:kpca_cam", ()),
+        "fem": ("explain.cams:fem", ()),
+        "ablationcam": ("explain.cams:ablationcam", ()),
+        "scorecam": ("explain.cams:scorecam", ()),
+        "finercam": ("explain.contrasts:finercam", ()),
+        "shapleycam": ("explain.contrasts:shapleycam", ()),
+        "fullgrad": ("explain.fullgrad:fullgrad", ()),
+        "occlusion": ("explain.occlusion:occlusion", ()),
+        "rise": ("explain.rise:rise", ()),
+        "feature-ablation": ("explain.occlusion:feature_ablation", ()),
+        "lime": ("explain.lime:lime", ()),
+        "kernel-shap": ("explain.shapley:kernel_shap", ()),
+        "partition-shap": ("explain.partition:partition_shap", ()),
+        "shapley-sampling": ("explain.shapley:shapley_sampling", ()),
     },
     "evaluate": {
         "accuracy": ("evaluate.models:accuracy", ()),
@@ -107,9 +145,13 @@ class Method:
     description: str
     options: tuple[Option, ...]
     queries: tuple[str, ...]
+    plugin: Plugin | None = None
+    """Where a third party's method comes from; None for our own."""
 
     def load(self) -> Callable[..., Any]:
         """Import the function behind the name."""
+        if self.plugin is not None:
+            return self.plugin.load()
         module, function = self.target.split(":")
         loaded: Callable[..., Any] = getattr(import_module(f"xaicli.{module}"), function)
         return loaded
@@ -167,16 +209,18 @@ def show(value: Value) -> str:
 
 
 def names(verb: str) -> list[str]:
-    """All method names of a verb, in table order."""
-    return list(TABLE[verb])
+    """All method names of a verb: ours in table order, then those of installed packages."""
+    return list(dict.fromkeys([*TABLE[verb], *installed(verb)]))
 
 
 def describe(verb: str, name: str) -> Method:
     """Look a method up by name or alias; UsageError names the nearest spelling."""
     table = TABLE[verb]
     found = name if name in table else next((n for n, (_, aliases) in table.items() if name in aliases), None)
+    if found is None and name in installed(verb):
+        return _plugged(verb, installed(verb)[name])
     if found is None:
-        known = [*table, *(alias for _, aliases in table.values() for alias in aliases)]
+        known = [*names(verb), *(alias for _, aliases in table.values() for alias in aliases)]
         noun = NOUNS[verb]
         hint = nearest(name, known)
         raise UsageError(f"there is no {noun} '{name}'.{hint} `xaicli methods {verb}` lists them all.")
@@ -189,8 +233,12 @@ def parse_spec(verb: str, text: str, extra: Mapping[str, str] | None = None) -> 
     A piece without `=` continues the value before it, so that lists can be written `eps=1/255,2/255`. `extra` are
     options that the command sets for every method that has them and whose specification does not.
     """
+    file = _IN_FILE.fullmatch(text)
+    if file and verb != "explain":
+        raise UsageError(f"'{text}' names a function in a file, which only `explain -m` takes; install a package.")
     name, _, tail = text.partition(":")
-    method = describe(verb, name.strip())
+    tail = (file[3] or "") if file else tail
+    method = _plugged(verb, in_file(Path(file[1]), file[2])) if file else describe(verb, name.strip())
     known = {option.key: option for option in method.options}
     given = split_options(tail, text)
     for key, value in (extra or {}).items():
@@ -303,7 +351,20 @@ def _read(verb: str, name: str) -> Method:
     target, aliases = TABLE[verb][name]
     module, function = target.split(":")
     path = Path(__file__).parent / Path(*module.split(".")).with_suffix(".py")
-    node = _definition(path, function)
+    return _method(verb, name, aliases, target, _definition(path, function))
+
+
+def _plugged(verb: str, plugin: Plugin) -> Method:
+    """A third party's method, read as ours are. Raises PluginError for a signature that no command line can offer."""
+    try:
+        node = _definition(plugin.path, plugin.function)
+        method = _method(verb, plugin.name, (), f"{plugin.path.stem}:{plugin.function}", node)
+    except (LookupError, SyntaxError, ValueError) as error:
+        raise PluginError(f"'{plugin.name}' in '{plugin.path.name}' is no method: {error}; mend it.") from None
+    return replace(method, plugin=plugin)
+
+
+def _method(verb: str, name: str, aliases: tuple[str, ...], target: str, node: ast.FunctionDef) -> Method:
     text = ast.get_docstring(node) or ""
     summary, _, description = text.partition("\n")
     return Method(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import types
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torchvision
 
 from tests.nets import explain_answers, maps_of
 from xaicli.models.classifier import Classifier
+from xaicli.run.random import Stream
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -67,3 +70,56 @@ def test_grad_cam(net: Classifier, images: torch.Tensor, layer: str, theirs: str
     assert (high > low).all()
     scaled = ((mine - low) / (high - low)).squeeze(1).numpy()
     assert np.abs(scaled - expected).max() < 1e-5
+
+
+@pytest.mark.slow
+def test_captum_with_relus_that_cut(net: Classifier, images: torch.Tensor) -> None:
+    from captum.attr import Deconvolution, GuidedBackprop, GuidedGradCam
+
+    target = net(images).argmax(1)
+    answers = explain_answers(net, images)
+    apart = _own_relus(net)  # the library cannot hook a module that is called twice, or works in place
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library says that it sets hooks
+        guided = GuidedBackprop(apart).attribute(images.clone().requires_grad_(), target).detach()
+        deconvolved = Deconvolution(apart).attribute(images.clone().requires_grad_(), target).detach()
+        product = GuidedGradCam(apart, apart.network.layer4).attribute(
+            images.clone().requires_grad_(), target, interpolate_mode="bilinear"
+        )
+    same(maps_of("guided-backprop", answers), guided)
+    same(maps_of("deconvolution", answers), deconvolved)
+    same(maps_of("guided-gradcam", answers), product.detach())
+
+
+def _own_relus(net: Classifier) -> Classifier:
+    """The network with a ReLU module of its own, not in place, for every use."""
+    copied = copy.deepcopy(net)
+    for block in copied.modules():
+        if isinstance(block, torchvision.models.resnet.BasicBlock):
+            block.relu, block.relu2 = torch.nn.ReLU(), torch.nn.ReLU()
+            block.forward = types.MethodType(_forward, block)
+    copied.network.relu = torch.nn.ReLU()
+    return copied
+
+
+def _forward(self: torchvision.models.resnet.BasicBlock, x: torch.Tensor) -> torch.Tensor:
+    out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+    return self.relu2(out + (x if self.downsample is None else self.downsample(x)))
+
+
+@pytest.mark.slow
+def test_captum_with_the_same_noise(net: Classifier, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    from captum.attr import NoiseTunnel, Saliency
+
+    target = net(images).argmax(1)
+    answers = explain_answers(net, images, index=[4, 0, 7])
+    stream = Stream(0, "noisy_gradient_moments:n=4,sigma=0.2", (4, 0, 7))
+    noise = torch.stack([torch.as_tensor(stream.fork(str(copy)).normal((3, 64, 64))) for copy in range(4)])
+    # the library asks for all copies of the first image, then all of the second
+    given = 0.2 * noise.transpose(0, 1).reshape(12, 3, 64, 64)
+    monkeypatch.setattr(torch, "normal", lambda mean, std: given)
+    for mine, theirs in (("smoothgrad", "smoothgrad"), ("squaregrad", "smoothgrad_sq"), ("vargrad", "vargrad")):
+        found = NoiseTunnel(Saliency(net)).attribute(
+            images.clone(), nt_type=theirs, nt_samples=4, stdevs=0.2, target=target, abs=False
+        )
+        same(maps_of(f"{mine}:n=4,sigma=0.2", answers), found.detach())

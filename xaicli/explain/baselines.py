@@ -13,6 +13,9 @@ from torch.nn.functional import pad
 
 from xaicli.run.random import Stream
 
+RANDOM = ("uniform", "gaussian", "data")
+"""Baselines that differ from draw to draw; `data` is drawn by the query, not here."""
+
 
 def make_baseline(name: str, images: Tensor, stream: Stream) -> Tensor:
     """The baseline of each image [n, C, H, W] in [0, 1].
@@ -54,6 +57,17 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     blurred = _weighted([wide[..., k : k + width] for k in range(len(taps))], taps)
     tall = pad(blurred, (0, 0, radius, radius), mode="replicate")
     return _weighted([tall[..., k : k + height, :] for k in range(len(taps))], taps)
+
+
+def blur_matrix(side: int, sigma: float) -> Tensor:
+    """The same blur of one axis as a matrix, float64 [side, side]: quicker where sigma is large."""
+    if sigma == 0:
+        return torch.eye(side, dtype=torch.float64)
+    radius = math.ceil(4 * sigma)
+    offsets = torch.arange(-radius, radius + 1)
+    taps = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
+    taken = (torch.arange(side).unsqueeze(1) + offsets).clamp(0, side - 1)  # edges repeated
+    return torch.zeros(side, side, dtype=torch.float64).scatter_add_(1, taken, (taps / taps.sum()).expand(side, -1))
 
 
 def _weighted(parts: list[Tensor], weights: list[float]) -> Tensor:

@@ -7,11 +7,12 @@ prediction and target are those of its first anchor, so they do not depend on wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from torch import Tensor
 
+from xaicli.explain.background import Background
 from xaicli.explain.quantity import Target, score
 from xaicli.run.calls import Answer, Calls
 
@@ -27,6 +28,7 @@ class Block:
     labels: Tensor  # int64 [n], 65535 unknown
     target: Target
     quantity: str
+    background: Background = field(default_factory=Background)  # background(100): images of the training data
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Figure:
     """A column beside the maps: its type, and its shape by the image's (C, H, W) and the method's options.
 
-    shape: takes `channels`, `height`, `width` and options by their names, as far as it names them.
+    shape: takes `channels`, `height`, `width` and options by their names, as far as it names them; None: with these
+    options there is no such column.
     """
 
     dtype: str
-    shape: Callable[..., tuple[int, ...]]
+    shape: Callable[..., tuple[int, ...] | None]
 
 
 ROW = Figure("<f4", lambda: ())

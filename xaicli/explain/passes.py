@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xaicli.explain.block import Block, Scored, anchor, score_of
 from xaicli.run.calls import Answer
@@ -61,21 +63,29 @@ def layer_pass(block: Block, *, layer: str = "auto") -> LayerPass:
     """Activations of a layer and the quantity's gradient there; nothing below the layer is differentiated."""
     classifier = block.calls.classifier
     module = block.calls.layer(layer)
-    captured: list[Tensor] = []
-
-    def hook(_module: torch.nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        captured[:] = [output.detach().requires_grad_()]
-        return captured[0].clone()  # a leaf must not be changed in place by the layers above
 
     def ask(images: Tensor, labels: Tensor) -> Answer:
-        logits = classifier(images)
+        with output_of(module) as captured:
+            logits = classifier(images)
         target, against, value = score_of(block, logits, labels)
         (gradients,) = torch.autograd.grad(value.sum(), captured)
         return logits.detach(), target, against, value.detach(), captured[0].detach(), gradients
 
+    return LayerPass(*block.calls.each(ask, block.images, block.labels))
+
+
+@contextmanager
+def output_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """The layer's output during a forward, as a leaf: what lies below it is not differentiated."""
+    captured: list[Tensor] = []
+
+    def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        captured[:] = [output.detach().requires_grad_()]
+        return captured[0].clone()  # a leaf must not be changed in place by the layers above
+
     handle = module.register_forward_hook(hook)
     try:
-        return LayerPass(*block.calls.each(ask, block.images, block.labels))
+        yield captured
     finally:
         handle.remove()
 

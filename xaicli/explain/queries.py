@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
-from xaicli.explain import passes, paths
+from xaicli.explain import (
+    backprop,
+    channels,
+    contrasts,
+    differences,
+    expectation,
+    fullgrad,
+    guided_paths,
+    hiding,
+    lime,
+    noise,
+    occlusion,
+    partition,
+    passes,
+    paths,
+    rise,
+    shapley,
+    superpixels,
+)
 from xaicli.run.plan import Function, Queries
 
-MODULES = (passes, paths)
+MODULES = (
+    backprop,
+    channels,
+    contrasts,
+    differences,
+    expectation,
+    fullgrad,
+    guided_paths,
+    hiding,
+    lime,
+    noise,
+    occlusion,
+    partition,
+    passes,
+    paths,
+    rise,
+    shapley,
+    superpixels,
+)
 EXPLAIN = Queries({query.__name__: query for module in MODULES for query in module.QUERIES}, frozenset({"block"}))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from xaicli.errors import PluginError
+from xaicli.explain.background import Background, background_of
 from xaicli.explain.block import Block, Scored
+from xaicli.explain.contract import check_finite, check_needs, held_to_contract
 from xaicli.explain.explanation import Explanation, Figure, Measured
 from xaicli.explain.figures import figures
 from xaicli.explain.quantity import Target, check_quantity, parse_target
@@ -24,6 +27,7 @@ from xaicli.files.parents import Parents
 from xaicli.files.record import Record
 from xaicli.files.sources import Sources
 from xaicli.methods import Spec
+from xaicli.models.layers import find_layer
 from xaicli.models.load import load_classifier
 from xaicli.run.blocks import Result, auto_block
 from xaicli.run.calls import Calls
@@ -56,23 +60,29 @@ def explain(request: Request, settings: Settings) -> Iterator[Record]:
     """Explain and yield one record per store."""
     parents = Parents(request.sources, settings.parents)
     cases = gather_cases(request.sources, parents, request.data, settings)
-    yield from produce([_group(case, request, settings) for case in cases], settings)
+    yield from produce([_group(case, request, parents, settings) for case in cases], settings)
 
 
-def _group(case: Case, request: Request, settings: Settings) -> Group:
+def _group(case: Case, request: Request, parents: Parents, settings: Settings) -> Group:
     target = parse_target(request.target, case.meta.classes)
     check_quantity(request.quantity, target)
-    planned = [_plan(case, spec, request, settings) for spec in request.methods]
+
+    @cache
+    def channels(layer: str) -> int:
+        return find_layer(load_classifier(case.checkpoint.path, arch=settings.arch), layer).channels
+
+    planned = [_plan(case, spec, request, settings, channels) for spec in request.methods]
     explainers = [Explainer(spec, request.dtype) for spec in request.methods]
 
     def ready() -> Compute:
         device = prepare(settings)
         classifier = load_classifier(case.checkpoint.path, device=device, arch=settings.arch)
         calls = Calls(classifier, batch_size=settings.call_rows)
+        background = background_of(case, parents, settings, calls)
 
         def compute(rows: Rows, wanted: Sequence[int]) -> Mapping[int, Result]:
             with memory_guard(settings.call_rows):
-                answers = answers_for(rows, calls, target, request.quantity, settings.seed)
+                answers = answers_for(rows, calls, target, request.quantity, settings.seed, background)
                 results = {}
                 for number in wanted:
                     columns = explainers[number].columns(answers)
@@ -87,10 +97,10 @@ def _group(case: Case, request: Request, settings: Settings) -> Group:
     return Group(case.inputs, planned, ready, f"explain {case.stem} ({names})")
 
 
-def _plan(case: Case, spec: Spec, request: Request, settings: Settings) -> Planned:
+def _plan(case: Case, spec: Spec, request: Request, settings: Settings, channels: Callable[[str], int]) -> Planned:
     explainer = Explainer(spec)
     height, width = case.meta.shape[1:]
-    forwards = explainer.forwards(height * width)
+    forwards = explainer.forwards(height * width, channels)
     block = auto_block(forwards, settings.block)
     extra = {"target": request.target, "quantity": request.quantity, "save_inputs": request.save_inputs}
     extra["dtype"] = request.dtype
@@ -122,11 +132,13 @@ def _plan(case: Case, spec: Spec, request: Request, settings: Settings) -> Plann
     return Planned(job, f"{case.stem}.{spec.name}", layout, forwards, case.record_parents, metrics=figures)
 
 
-def answers_for(rows: Rows, calls: Calls, target: Target, quantity: str, seed: int) -> Answers:
+def answers_for(
+    rows: Rows, calls: Calls, target: Target, quantity: str, seed: int, background: Background | None = None
+) -> Answers:
     """The planner's answers for some rows; queries are asked when the first method needs them."""
     images = torch.as_tensor(rows.pixels).to(calls.device, calls.dtype)
     labels = torch.as_tensor(rows.labels).to(calls.device)
-    block = Block(calls, images, labels, target, quantity)
+    block = Block(calls, images, labels, target, quantity, background or Background())
     return Answers(EXPLAIN, {"block": block}, seed=seed, index=tuple(int(number) for number in rows.index))
 
 
@@ -137,6 +149,7 @@ class Explainer:
         self.spec = spec
         self._storage = np.dtype(STORAGE[dtype])
         self.function = spec.method.load()
+        check_needs(spec.method, EXPLAIN)
         self.anchor = anchor_of(self.function)
         returns = str(self.function.__annotations__.get("return"))
         self.promises_sum = returns.startswith("Explanation")
@@ -144,12 +157,15 @@ class Explainer:
         self._figures: Mapping[str, Figure] = getattr(self.function, "figures", {})
         self.reduce = "abs-sum" if "GradientMaps" in returns else "sum"
 
-    def forwards(self, size: int) -> int:
-        """Planned forwards per row; the anchor that a control map needs for its prediction is counted."""
+    def forwards(self, size: int, channels: Callable[[str], int] | None = None) -> int:
+        """Planned forwards per row; the anchor that a control map needs for its prediction is counted.
+
+        size: the image's pixels. channels: how many a layer has.
+        """
         methods: list[Any] = [(self.function, self.spec.options)]
         needs = EXPLAIN.below(self.function)
         extra = 0 if self.anchor in needs else 1
-        return EXPLAIN.planned(methods, size) + extra
+        return EXPLAIN.planned(methods, size, channels=channels) + extra
 
     def channels(self, image_channels: int) -> int:
         """Channels of the stored map: those of the image if the method answers per channel, else one."""
@@ -158,17 +174,19 @@ class Explainer:
     def figures(self, shape: tuple[int, int, int]) -> tuple[Column, ...]:
         """The columns that the method adds, for images of this shape (C, H, W)."""
         known: dict[str, Any] = dict(zip(("channels", "height", "width"), shape, strict=True)) | self.spec.options
-        return tuple(
-            Column(
-                name, figure.dtype, figure.shape(**{k: known[k] for k in inspect.signature(figure.shape).parameters})
-            )
-            for name, figure in self._figures.items()
-        )
+        columns = []
+        for name, figure in self._figures.items():
+            row = figure.shape(**{k: known[k] for k in inspect.signature(figure.shape).parameters})
+            if row is not None:
+                columns.append(Column(name, figure.dtype, row))
+        return tuple(columns)
 
     def attribution(self, answers: Answers) -> Measured[Tensor]:
         """The map [n, C or 1, H, W] at the image's size, with what else the method has found."""
         images = answers.ask("block", {}).images
-        result = answers.call(self.function, self.spec.options, answers.method_key(self.spec.name, self.spec.options))
+        key = answers.method_key(self.spec.name, self.spec.options)
+        with held_to_contract(self.spec.method, answers.ask("block", {})):
+            result = answers.call(self.function, self.spec.options, key)
         found = result if isinstance(result, Measured) else Measured(result)
         maps = found.attribution
         if not isinstance(maps, Tensor) or maps.ndim != 4 or len(maps) != len(images):
@@ -181,6 +199,7 @@ class Explainer:
         """The store's columns for the block."""
         found = self.attribution(answers)
         scored: Scored = answers.ask(self.anchor, self.spec.options)
+        check_finite(self.spec.method, found.attribution, scored.logits)
         with np.errstate(over="ignore"):  # what does not fit into float16 is infinite, and its row not ok
             values = found.attribution.float().cpu().numpy().astype(self._storage, copy=False)
         logits = scored.logits.float().cpu().numpy()
@@ -198,6 +217,6 @@ class Explainer:
         }
         if isinstance(found, Explanation):
             columns["completeness"] = found.completeness.float().cpu().numpy()
-        for name, figure in self._figures.items():
-            columns[name] = found.figures[name].cpu().numpy().astype(figure.dtype)
+        for name in self._figures.keys() & found.figures.keys():
+            columns[name] = found.figures[name].cpu().numpy().astype(self._figures[name].dtype)
         return columns

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from xaicli.models.canonical import canonical
 from xaicli.models.classifier import Classifier
 from xaicli.models.layers import find_layer
+from xaicli.models.tail import Tail
 
 Answer = tuple[Tensor, ...]
 
@@ -40,12 +42,27 @@ class Calls:
         parameter = next(classifier.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         self._layers: dict[str, nn.Module] = {}
+        self._tails: dict[str, Tail] = {}
+        self._canonical: fx.GraphModule | None = None
 
     def layer(self, name: str) -> nn.Module:
         """A layer with a spatial map by its name; found once, because looking asks the model about an empty image."""
         if name not in self._layers:
             self._layers[name] = self.classifier.network.get_submodule(find_layer(self.classifier, name).name)
         return self._layers[name]
+
+    def canonical(self) -> fx.GraphModule:
+        """The network as a graph of modules, from normalised images to logits; rewritten and checked on noise once."""
+        if self._canonical is None:
+            noise = torch.randn(2, *self.classifier.shape, generator=torch.Generator().manual_seed(0))
+            self._canonical = canonical(self.classifier.network, noise.to(self.device, self.dtype))
+        return self._canonical
+
+    def tail(self, name: str) -> Tail:
+        """The network above a layer; cut and checked once."""
+        if name not in self._tails:
+            self._tails[name] = Tail(self.classifier, self.layer(name))
+        return self._tails[name]
 
     def over(
         self, total: int, build: Callable[[Tensor], Answer], ask: Callable[..., Answer]

@@ -68,6 +68,9 @@ def make_job(
         "versions": versions(*libraries),
         **extra,
     }
+    plugin = method.method.plugin if method else None
+    if plugin is not None:  # other code, other job
+        document["plugin"] = dict(plugin.identity)
     ordinary = all(extra.get(name) == value for name, value in (defaults or {}).items())
-    changed = bool(method.changed) if method else bool(options)
+    changed = bool(method.changed or plugin) if method else bool(options)
     return Job(document, suffix=changed or not settings.is_default or not ordinary)

@@ -23,7 +23,10 @@ STREAM = "stream"  # the parameter that receives a query's own random stream
 
 
 def forwards(count: Callable[..., int] | int) -> Callable[[F], F]:
-    """Declare how many forwards per row a query costs: a number, or a function of its options and the image's size."""
+    """Declare how many forwards per row a query costs: a number, or a function of facts by their names.
+
+    It may name the query's options, `size` (the image's pixels) and `channels` (the number of channels of a layer).
+    """
 
     def mark(function: F) -> F:
         function.forwards = count  # type: ignore[attr-defined]
@@ -87,12 +90,19 @@ class Queries:
         return found
 
     def planned(
-        self, methods: Sequence[tuple[Function, Mapping[str, Any]]], size: int, *, without: str | None = None
+        self,
+        methods: Sequence[tuple[Function, Mapping[str, Any]]],
+        size: int,
+        *,
+        without: str | None = None,
+        channels: Callable[[str], int] | None = None,
     ) -> int:
         """Forwards per row that these methods cost together; `size` is the image's number of pixels.
 
-        `without`: leave out the queries that rest on this root.
+        `without`: leave out the queries that rest on this root. `channels`: how many a layer has; only the model knows,
+        so it is looked up when a query depends on it.
         """
+        facts = {"size": size, "channels": channels}
         costs: dict[str, int] = {}
         for function, options in methods:
             for name in self.below(function):
@@ -102,7 +112,7 @@ class Queries:
                 if callable(count):
                     used = self.used_options(name, options)
                     names = inspect.signature(count).parameters
-                    count = count(**{k: v for k, v in {**used, "size": size}.items() if k in names})
+                    count = count(**{k: v for k, v in {**used, **facts}.items() if k in names})
                 costs[self.key(name, options)] = count
         return sum(costs.values())
 
