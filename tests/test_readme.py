@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from xaicli import errors
-from xaicli.methods import NOUNS, describe, names, show
+from xaicli.methods import NOUNS, describe, names
+from xaicli.signatures import show
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

@@ -8,23 +8,16 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from xaicli.errors import PluginError, UsageError, nearest
 from xaicli.plugins import Plugin, in_file, installed
-
-Value: TypeAlias = int | float | bool | str | tuple[int | float | str, ...] | None
-
-# Annotations with a range; to the type checker they are plain numbers.
-Count: TypeAlias = int  # 1, 2, 3, ...
-Positive: TypeAlias = float  # > 0
-NonNegative: TypeAlias = float  # >= 0
-Share: TypeAlias = float  # 0 .. 1
+from xaicli.signatures import Option, Value, definition, options_of, show
 
 _IN_FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)(?::(.*))?", re.DOTALL)
 
@@ -103,37 +96,6 @@ NOUNS = {"train": "recipe", "attack": "attack", "explain": "method", "evaluate":
 
 
 @dataclass(frozen=True)
-class Option:
-    """One keyword-only parameter of a method, as its signature states it."""
-
-    name: str
-    kind: str  # int, float, bool, str, Count, Positive, NonNegative, Share, choice
-    default: Value
-    choices: tuple[str, ...] = ()
-    optional: bool = False
-    many: bool = False
-
-    @property
-    def key(self) -> str:
-        """The option's name on the command line."""
-        return self.name.replace("_", "-")
-
-    @property
-    def type_text(self) -> str:
-        """The type as help shows it, such as `black|white|blur` or `number > 0`."""
-        text = "|".join(self.choices) if self.choices else _KIND_TEXT[self.kind]
-        return f"{text},..." if self.many else text
-
-    def parse(self, text: str) -> Value:
-        """Turn command-line text into a value; ValueError says what was expected."""
-        if self.optional and text.lower() in ("none", "auto", "all"):
-            return None
-        if self.many:
-            return tuple(_parse_one(part, self.kind, self.choices) for part in text.split(","))
-        return _parse_one(text, self.kind, self.choices)
-
-
-@dataclass(frozen=True)
 class Method:
     """What the table, the signature and the docstring say about one method."""
 
@@ -195,17 +157,6 @@ class Spec:
     def __str__(self) -> str:
         changed = ",".join(f"{name.replace('_', '-')}={show(value)}" for name, value in self.changed.items())
         return f"{self.name}:{changed}" if changed else self.name
-
-
-def show(value: Value) -> str:
-    """A value as it would be typed on the command line."""
-    if isinstance(value, tuple):
-        return ",".join(show(part) for part in value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "auto" if value is None else str(value)
 
 
 def names(verb: str) -> list[str]:
@@ -284,80 +235,18 @@ def split_options(tail: str, text: str) -> dict[str, str]:
     return given
 
 
-def coerce(text: str, annotation: str) -> Value:
-    """Turn text into the type that an annotation names (`int`, `float`, `bool`, `str`, `int | None`, ...)."""
-    return _option("value", ast.parse(annotation, mode="eval").body, None).parse(text)
-
-
-_KIND_TEXT = {
-    "int": "whole number",
-    "float": "number",
-    "bool": "true|false",
-    "str": "text",
-    "Count": "whole number > 0",
-    "Positive": "number > 0",
-    "NonNegative": "number >= 0",
-    "Share": "number from 0 to 1",
-}
-_RANGES: dict[str, Callable[[float], bool]] = {
-    "Count": lambda value: value >= 1,
-    "Positive": lambda value: value > 0,
-    "NonNegative": lambda value: value >= 0,
-    "Share": lambda value: 0 <= value <= 1,
-}
-_LARGEST = 2**31 - 1  # no count of steps, masks or samples is larger, and tensors take it as an index
-_TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-
-
-def parse_number(text: str) -> float:
-    """Read a number, a fraction such as `8/255` included."""
-    top, slash, bottom = text.partition("/")
-    try:
-        value = float(top) / float(bottom) if slash else float(top)
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"'{text}' is not a number") from None
-    if value != value or value in (float("inf"), float("-inf")):
-        raise ValueError(f"'{text}' is not a finite number")
-    return value
-
-
-def _parse_one(text: str, kind: str, choices: tuple[str, ...]) -> int | float | bool | str:
-    text = text.strip()
-    if kind == "choice":
-        if text not in choices:
-            hint = nearest(text, choices).strip().replace("Did", "did")
-            raise ValueError(f"expected one of {', '.join(choices)}{f' ({hint})' if hint else ''}")
-        return text
-    if kind == "str":
-        return text
-    if kind == "bool":
-        if text.lower() not in _TRUTH:
-            raise ValueError("expected true or false")
-        return _TRUTH[text.lower()]
-    value = parse_number(text)
-    if kind in ("int", "Count"):
-        if value != int(value):
-            raise ValueError(f"expected a {_KIND_TEXT[kind]}")
-        if abs(value) > _LARGEST:
-            raise ValueError(f"expected a {_KIND_TEXT[kind]} of at most {_LARGEST}")
-        value = int(value)
-    if kind in _RANGES and not _RANGES[kind](value):
-        raise ValueError(f"expected a {_KIND_TEXT[kind]}")
-    return value
-
-
 @cache
 def _read(verb: str, name: str) -> Method:
     target, aliases = TABLE[verb][name]
     module, function = target.split(":")
     path = Path(__file__).parent / Path(*module.split(".")).with_suffix(".py")
-    return _method(verb, name, aliases, target, _definition(path, function))
+    return _method(verb, name, aliases, target, definition(path, function))
 
 
 def _plugged(verb: str, plugin: Plugin) -> Method:
     """A third party's method, read as ours are. Raises PluginError for a signature that no command line can offer."""
     try:
-        node = _definition(plugin.path, plugin.function)
+        node = definition(plugin.path, plugin.function)
         method = _method(verb, plugin.name, (), f"{plugin.path.stem}:{plugin.function}", node)
     except (LookupError, SyntaxError, ValueError) as error:
         raise PluginError(f"'{plugin.name}' in '{plugin.path.name}' is no method: {error}; mend it.") from None
@@ -374,50 +263,6 @@ def _method(verb: str, name: str, aliases: tuple[str, ...], target: str, node: a
         target=target,
         summary=summary.strip(),
         description=description.strip(),
-        options=tuple(_options(node)),
+        options=tuple(options_of(node)),
         queries=tuple(argument.arg for argument in [*node.args.posonlyargs, *node.args.args]),
     )
-
-
-@cache
-def _module(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def _definition(path: Path, function: str) -> ast.FunctionDef:
-    for node in _module(path).body:
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            return node
-    raise LookupError(f"{path.name} does not define {function}")
-
-
-def _options(node: ast.FunctionDef) -> Iterator[Option]:
-    for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
-        if argument.annotation is None or default is None:
-            raise LookupError(f"{node.name}: the option {argument.arg} needs a type and a default")
-        yield _option(argument.arg, argument.annotation, _constant(default))
-
-
-def _constant(node: ast.expr) -> Value:
-    """A default, evaluated without running code: literals and fractions of literals."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        top, bottom = ast.literal_eval(node.left), ast.literal_eval(node.right)
-        return float(top) / float(bottom)
-    value: Value = ast.literal_eval(node)
-    return value
-
-
-def _option(name: str, annotation: ast.expr, default: Value) -> Option:
-    if isinstance(annotation, ast.BinOp):  # X | None
-        inner = _option(name, annotation.left, default)
-        return Option(name, inner.kind, default, inner.choices, optional=True, many=inner.many)
-    if isinstance(annotation, ast.Subscript) and isinstance(annotation.value, ast.Name):
-        if annotation.value.id == "Literal":
-            items = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
-            return Option(name, "choice", default, tuple(str(ast.literal_eval(item)) for item in items))
-        if annotation.value.id == "tuple" and isinstance(annotation.slice, ast.Tuple):
-            inner = _option(name, annotation.slice.elts[0], None)
-            return Option(name, inner.kind, default, inner.choices, many=True)
-    if isinstance(annotation, ast.Name) and annotation.id in _KIND_TEXT:
-        return Option(name, annotation.id, default)
-    raise LookupError(f"the option {name} has a type that the command line cannot read: {ast.unparse(annotation)}")

@@ -9,7 +9,7 @@ from torch import Tensor
 from xaicli.attack.norms import DEFAULT_EPS, direction, project
 from xaicli.attack.norms import random_start as begin
 from xaicli.attack.plan import Attack, Draw, Move
-from xaicli.methods import Count, NonNegative, Positive
+from xaicli.signatures import Count, NonNegative, Positive
 
 
 def fgsm(*, norm: Literal["linf", "l2"] = "linf", eps: NonNegative | None = None) -> Attack:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xaicli.attack.norms import DEFAULT_EPS, random_point
 from xaicli.attack.plan import Attack, Draw
-from xaicli.methods import Count, NonNegative
+from xaicli.signatures import Count, NonNegative
 
 
 def gaussian_noise(*, sigma: NonNegative = 0.1, draws: Count = 1) -> Attack:

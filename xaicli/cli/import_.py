@@ -11,7 +11,7 @@ from xaicli.cli.options import Common, command
 from xaicli.cli.shape import parse_shape
 from xaicli.cli.whole import produce
 from xaicli.errors import UsageError, nearest
-from xaicli.methods import parse_number
+from xaicli.signatures import parse_number
 
 EXAMPLES = """
 xaicli import resnet18.pth --arch torchvision:resnet18 --mean .485,.456,.406 --std .229,.224,.225

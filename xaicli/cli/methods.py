@@ -10,7 +10,8 @@ from xaicli.cli.options import Display, command
 from xaicli.cli.output import OUTPUT
 from xaicli.errors import UsageError, nearest
 from xaicli.files.record import plain_record
-from xaicli.methods import NOUNS, Method, describe, names, show
+from xaicli.methods import NOUNS, Method, describe, names
+from xaicli.signatures import show
 
 EXAMPLES = """
 xaicli methods

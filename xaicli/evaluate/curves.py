@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xaicli.evaluate.queries import TINY, Walk
 from xaicli.evaluate.scores import Curves, reports
-from xaicli.methods import Count
+from xaicli.signatures import Count
 
 
 @reports(points=lambda steps, size: min(steps, size) + 1)

@@ -12,9 +12,9 @@ from xaicli.explain.block import Block, anchor, score_of
 from xaicli.explain.cams import gradcam
 from xaicli.explain.explanation import PixelMaps
 from xaicli.explain.passes import LayerPass, output_of
-from xaicli.methods import Count, NonNegative
 from xaicli.run.calls import Answer
 from xaicli.run.plan import forwards
+from xaicli.signatures import Count, NonNegative
 
 
 @dataclass(frozen=True)

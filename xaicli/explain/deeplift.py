@@ -9,7 +9,7 @@ from torch import Tensor
 from xaicli.explain.block import Scored
 from xaicli.explain.differences import DifferencePass
 from xaicli.explain.explanation import CHANNELS, ChannelMaps, Explanation, stores
-from xaicli.methods import Count
+from xaicli.signatures import Count
 
 
 def deeplift(

@@ -9,7 +9,7 @@ from xaicli.explain.cams import gradcam
 from xaicli.explain.explanation import CHANNELS, ChannelMaps, GradientMaps, Measured, stores
 from xaicli.explain.passes import InputPass
 from xaicli.explain.turns import Moments
-from xaicli.methods import Count, Positive
+from xaicli.signatures import Count, Positive
 
 
 def saliency(gradient: Tensor) -> GradientMaps:

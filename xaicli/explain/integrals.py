@@ -13,7 +13,7 @@ from xaicli.explain.explanation import CHANNELS, LABELS, ChannelMaps, Explanatio
 from xaicli.explain.guided_paths import Walk
 from xaicli.explain.paths import PathPass
 from xaicli.explain.regions import ranked_map
-from xaicli.methods import Count, NonNegative, Positive, Share
+from xaicli.signatures import Count, NonNegative, Positive, Share
 
 
 def _gap(attribution: Tensor, prediction: Scored, baseline_score: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from xaicli.explain.block import Block, Scored
 from xaicli.explain.explanation import LABELS, ROW, Measured, PixelMaps, stores
 from xaicli.explain.hiding import Coalitions, coalition_scores
 from xaicli.explain.superpixels import SEGMENTS, counts, padded, paint, segment_means
-from xaicli.methods import Count, Positive
 from xaicli.run.plan import forwards
 from xaicli.run.random import Stream
+from xaicli.signatures import Count, Positive
 
 
 @forwards(lambda samples: samples)

@@ -12,8 +12,8 @@ from xaicli.explain.block import Block, Scored
 from xaicli.explain.explanation import LABELS, Measured, PixelMaps, stores
 from xaicli.explain.hiding import coalition_scores, responses
 from xaicli.explain.superpixels import SEGMENTS, counts, padded, paint
-from xaicli.methods import Count
 from xaicli.run.plan import forwards
+from xaicli.signatures import Count
 
 
 def spans(side: int, windows: int, overlap: int) -> list[slice]:

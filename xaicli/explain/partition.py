@@ -19,9 +19,9 @@ from xaicli.explain.block import Block, Scored
 from xaicli.explain.explanation import Explanation, PixelMaps
 from xaicli.explain.hiding import responses
 from xaicli.explain.quantity import score
-from xaicli.methods import Count
 from xaicli.run.plan import forwards
 from xaicli.run.random import Stream
+from xaicli.signatures import Count
 
 ROUND = 16  # nodes that a row splits at once: 32 masks, a batch; fixed, or the map would depend on the batch size
 

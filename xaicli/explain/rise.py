@@ -14,9 +14,9 @@ from xaicli.errors import UsageError
 from xaicli.explain.block import Block, Scored
 from xaicli.explain.explanation import PIXELS, Measured, PixelMaps, stores
 from xaicli.explain.hiding import responses
-from xaicli.methods import Count, Share
 from xaicli.run.plan import forwards
 from xaicli.run.random import Stream
+from xaicli.signatures import Count, Share
 
 CHUNK = 32  # masks that are held at once where no model is asked
 

@@ -14,9 +14,9 @@ from xaicli.explain.coalitions import kernel_coalitions, shapley_regression, wal
 from xaicli.explain.explanation import LABELS, Explanation, PixelMaps, stores
 from xaicli.explain.hiding import Coalitions, coalition_scores
 from xaicli.explain.superpixels import SEGMENTS, counts, padded, spread
-from xaicli.methods import Count
 from xaicli.run.plan import forwards
 from xaicli.run.random import Stream
+from xaicli.signatures import Count
 
 
 @dataclass(frozen=True)

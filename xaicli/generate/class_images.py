@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from xaicli.methods import Count, Positive
+from xaicli.signatures import Count, Positive
 
 
 @dataclass(frozen=True)

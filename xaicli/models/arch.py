@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xaicli.errors import InputError, UsageError, nearest
-from xaicli.methods import Value, show, split_options
+from xaicli.methods import split_options
 from xaicli.models.factory import Factory, read_factory, recorded_factory
 from xaicli.models.options import check_names, coerce_option, restore_option
+from xaicli.signatures import Value, show
 
 if TYPE_CHECKING:
     from torch import nn

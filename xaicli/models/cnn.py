@@ -12,7 +12,7 @@ from collections import OrderedDict
 from torch import nn
 
 from xaicli.errors import UsageError
-from xaicli.methods import Count
+from xaicli.signatures import Count
 
 _WIDEST = 1024
 _DEPTHS = range(3, 65)

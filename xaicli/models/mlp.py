@@ -9,7 +9,7 @@ from math import prod
 from torch import nn
 
 from xaicli.errors import UsageError
-from xaicli.methods import Count
+from xaicli.signatures import Count
 
 _WIDEST = 1 << 16
 _DEEPEST = 64

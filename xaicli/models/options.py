@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xaicli.errors import InputError, PluginError, UsageError, nearest
-from xaicli.methods import Value, coerce, parse_number
+from xaicli.signatures import Value, coerce, parse_number
 
 
 def check_names(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from torch import Tensor, nn
 
 from xaicli.errors import UsageError
-from xaicli.methods import Count
+from xaicli.signatures import Count
 
 _WIDEST = 1024
 

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from torch import nn
 
 from xaicli.errors import UsageError
-from xaicli.methods import Count
+from xaicli.signatures import Count
 
 _WIDEST = 1024
 _STAGES = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from xaicli.attack.gradient import pgd
 from xaicli.attack.perturb import perturb
-from xaicli.methods import Count, NonNegative, Positive, Share
+from xaicli.signatures import Count, NonNegative, Positive, Share
 from xaicli.train.batch import Batch
 
 
