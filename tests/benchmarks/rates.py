@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from xaicli.attack.engine import Engine
+from xaicli.evaluate.asked import Subject
 from xaicli.evaluate.metric import name_metrics
-from xaicli.evaluate.queries import EVALUATE, Subject
+from xaicli.evaluate.queries import EVALUATE
 from xaicli.explain.block import Block
 from xaicli.explain.quantity import Target
 from xaicli.explain.queries import EXPLAIN

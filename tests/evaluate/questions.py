@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xaicli.evaluate.asked import Subject
 from xaicli.evaluate.metric import name_metrics
-from xaicli.evaluate.queries import EVALUATE, Subject
+from xaicli.evaluate.queries import EVALUATE
 from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls

@@ -7,8 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from xaicli.evaluate.queries import TINY, Walk
+from xaicli.evaluate.asked import TINY
 from xaicli.evaluate.scores import Curves, reports
+from xaicli.evaluate.walks import Walk
 from xaicli.signatures import Count
 
 

@@ -13,9 +13,10 @@ from torch import Tensor
 from xaicli.data.dataset import Dataset, to_float
 from xaicli.errors import InputError
 from xaicli.evaluate.aggregate import summarise_scores
+from xaicli.evaluate.asked import Subject
 from xaicli.evaluate.layout import scores_layout
 from xaicli.evaluate.metric import Metric, planned_forwards
-from xaicli.evaluate.queries import EVALUATE, Subject
+from xaicli.evaluate.queries import EVALUATE
 from xaicli.evaluate.subject import Judged, Request
 from xaicli.files.artifact import Artifact
 from xaicli.files.columns import Status

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from xaicli.data.dataset import Dataset
 from xaicli.errors import InputError
+from xaicli.evaluate.asked import Subject
 from xaicli.evaluate.metric import Metric
-from xaicli.evaluate.queries import EVALUATE, Subject
+from xaicli.evaluate.queries import EVALUATE
 from xaicli.evaluate.sources import Source
 from xaicli.explain.quantity import Target
 from xaicli.explain.run import answers_for

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from xaicli.evaluate.queries import Subject
+from xaicli.evaluate.asked import Subject
 from xaicli.evaluate.scores import Hits, Scores
 from xaicli.explain.quantity import score
 

@@ -1,0 +1,64 @@
+"""What metrics start from: rows with the class explained, and what the model says of image and baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from xaicli.explain.baselines import make_baseline
+from xaicli.explain.quantity import score
+from xaicli.run.calls import Calls
+from xaicli.run.plan import forwards
+from xaicli.run.random import Stream
+
+TINY = 1e-6  # below it a share is undefined
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The root: some rows, the class that was explained, and how to ask about them."""
+
+    calls: Calls
+    images: Tensor  # [n, C, H, W] in [0, 1]
+    target: Tensor  # int64 [n]
+    against: Tensor  # int64 [n]
+
+    def scores(self, images: Tensor, quantity: str) -> Tensor:
+        """The quantity of one image per row, [n]."""
+        return score(self.calls.logits(images), self.target, self.against, quantity)
+
+
+def image(subject: Subject) -> Tensor:
+    """The rows' images."""
+    return subject.images
+
+
+@forwards(1)
+def logits(subject: Subject) -> Tensor:
+    """Logits of the images, [n, K]."""
+    return subject.calls.logits(subject.images)
+
+
+def image_score(subject: Subject, logits: Tensor, *, quantity: str = "logit") -> Tensor:
+    """The quantity of the image, [n]."""
+    return score(logits, subject.target, subject.against, quantity)
+
+
+def baseline_image(image: Tensor, stream: Stream, *, baseline: str = "black") -> Tensor:
+    """What replaces removed pixels, [n, C, H, W]."""
+    return make_baseline("uniform" if baseline == "noise" else baseline, image, stream)
+
+
+@forwards(1)
+def baseline_logits(subject: Subject, baseline_image: Tensor) -> Tensor:
+    """Logits of the baseline, [n, K]."""
+    return subject.calls.logits(baseline_image)
+
+
+def baseline_score(subject: Subject, baseline_logits: Tensor, *, quantity: str = "logit") -> Tensor:
+    """The quantity of the baseline, [n]."""
+    return score(baseline_logits, subject.target, subject.against, quantity)
+
+
+QUERIES = (image, logits, image_score, baseline_image, baseline_logits, baseline_score)
