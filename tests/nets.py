@@ -12,6 +12,7 @@ from xaicli.explain.block import Block
 from xaicli.explain.quantity import parse_target
 from xaicli.explain.queries import EXPLAIN
 from xaicli.explain.run import Explainer
+from xaicli.explain.training import Training
 from xaicli.methods import TABLE, parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls
@@ -84,6 +85,41 @@ def small_net(
     return classify(network, (channels, side, side), classes, dtype)
 
 
+class Attentive(nn.Module):
+    """A vision transformer of one block: patches of 3 pixels, a class token, two heads."""
+
+    def __init__(self, channels: int, side: int, classes: int, width: int = 6) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(channels, width, 3, 3)
+        self.token, self.places = (nn.Parameter(torch.randn(1, n, width)) for n in (1, (side // 3) ** 2))
+        self.norm, self.attention = nn.LayerNorm(width), nn.MultiheadAttention(width, 2, batch_first=True)
+        self.dense = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 9), nn.GELU(), nn.Linear(9, width))
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2) + self.places
+        tokens = torch.cat([self.token.expand(x.shape[0], -1, -1), tokens], 1)
+        normal = self.norm(tokens)
+        tokens = tokens + self.attention(normal, normal, normal, need_weights=False)[0]
+        tokens = tokens + self.dense(tokens)
+        return self.head(tokens[:, 0])
+
+
+def attentive_net(seed: int = 0, *, side: int = 12, dtype: torch.dtype = torch.float64) -> Classifier:
+    """A small vision transformer for images of two channels; no bias is 0, no norm fresh, and every class occurs."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = Attentive(2, side, 3)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter += 0.3 * torch.randn_like(parameter)
+            logits = network(torch.rand(64, 2, side, side))
+            scale = 2 / logits.std(0)
+            network.head.weight *= scale[:, None]
+            network.head.bias.copy_((network.head.bias - logits.mean(0)) * scale)
+    return classify(network, (2, side, side), 3, dtype)
+
+
 def some_images(count: int, classifier: Classifier, seed: int = 1) -> Tensor:
     """Uniform noise of the classifier's shape and type."""
     draws = torch.rand(count, *classifier.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -104,9 +140,20 @@ def explain_answers(
     """The planner's answers for some images, as `explain` makes them for a block."""
     labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
     rule = parse_target(target, classifier.class_names)
-    training = Background(lambda count: some_images(BACKGROUND, classifier, seed=99)[:count])
+    training = background_of_noise(classifier)
     block = Block(Calls(classifier, batch_size=batch_size), images, labels, rule, quantity, training)
     return Answers(EXPLAIN, {"block": block}, seed=seed, index=tuple(index or range(len(images))))
+
+
+def background_of_noise(classifier: Classifier) -> Background:
+    """Training images of noise; those of a class are every third."""
+    images = some_images(BACKGROUND, classifier, seed=99)
+
+    def training(calls: Calls) -> Training:
+        labels = torch.arange(BACKGROUND) % len(classifier.class_names)
+        return Training(100 + torch.arange(BACKGROUND), labels, *calls.apart().features(images))
+
+    return Background(lambda count, label=None: (images if label is None else images[label::3])[:count], training)
 
 
 def maps_of(text: str, answers: Answers) -> Tensor:
@@ -115,4 +162,5 @@ def maps_of(text: str, answers: Answers) -> Tensor:
 
 
 BACKGROUND = 10  # images of the training data that the nets here are said to have
-EXPLAINERS = sorted(TABLE["explain"])
+ATTENTIVE = {"transformer-lrp", "attention-rollout"}  # explainers that refuse a network without attention
+EXPLAINERS = [name for name in sorted(TABLE["explain"]) if Explainer(parse_spec("explain", name)).has_maps]

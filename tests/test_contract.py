@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from tests.attack.runs import attacked
-from tests.evaluate.questions import answers_of
-from tests.nets import explain_answers, small_net, some_images
+from tests.evaluate.questions import answers_of, costs_of
+from tests.nets import ATTENTIVE, attentive_net, explain_answers, small_net, some_images
 from xaicli.attack.plan import Attack
+from xaicli.evaluate.direction import named_ways
 from xaicli.evaluate.metric import name_metrics, planned_forwards
 from xaicli.evaluate.queries import EVALUATE
 from xaicli.explain.queries import EXPLAIN
 from xaicli.explain.run import Explainer
+from xaicli.files.record import MAP_KINDS
 from xaicli.generate.ascend import ascend
 from xaicli.methods import TABLE, describe, names, parse_spec
 from xaicli.models.classifier import Classifier
@@ -28,8 +30,8 @@ SOURCE = re.compile(r"\([A-Z][^()]*\d{4}\)")  # (Madry et al., 2018)
 PLAIN = {"accuracy"}  # what needs no source
 
 
-def net_and_images(side: int = 12) -> tuple[Classifier, torch.Tensor]:
-    net = small_net(seed=2, side=side)
+def net_and_images(side: int = 12, *, attentive: bool = False) -> tuple[Classifier, torch.Tensor]:
+    net = (attentive_net if attentive else small_net)(seed=2, side=side)
     return net, some_images(6, net)
 
 
@@ -63,6 +65,7 @@ def test_signature_and_docstring_are_readable_and_true(verb: str, name: str) -> 
         or method.summary.endswith("better.")
     )
     assert method.description  # shapes, range, units
+    assert len(named_ways(method.summary)) == (verb == "evaluate")
     for option in method.options:
         if option.default is not None and not option.many:
             assert (
@@ -80,26 +83,36 @@ def test_positional_parameters_are_queries_or_roots(verb: str, name: str) -> Non
 
 @pytest.mark.parametrize("name", names("explain"))
 def test_explainers(name: str) -> None:
-    net, images = net_and_images()
+    net, images = net_and_images(attentive=name in ATTENTIVE)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     explainer = Explainer(parse_spec("explain", name))
-    Calls(net).layer("auto")  # looking for it is no question about the rows
     answers = explain_answers(net, images, batch_size=4)
-    answers.ask("block", {}).calls._layers["auto"] = net.network[4]
+    answers.ask("block", {}).calls.find("auto")  # looking for it is no question about the rows
     given, counter = images.clone(), Counter(net)
     columns = explainer.columns(answers)
     counter.handle.remove()
     calls = answers.ask("block", {}).calls
-    assert columns["attribution"].shape == (6, explainer.channels(2), 12, 12)
-    assert np.isfinite(columns["attribution"]).all() and np.ptp(columns["attribution"]) > 0
+    if explainer.has_maps:
+        assert columns["attribution"].shape == (6, explainer.channels(2), 12, 12)
+        assert np.isfinite(columns["attribution"]).all()
+        assert (np.ptp(columns["attribution"]) == 0) == explainer.spec.method.summary.startswith("The same everywhere")
+    assert explainer.has_maps == (explainer.kind in MAP_KINDS)
     assert columns["status"].tolist() == [1] * 6
-    for figure in explainer.figures((2, 12, 12)):
+    added = explainer.figures((2, 12, 12), lambda: net)
+    for figure in added:
         assert figure.encode(columns[figure.name], 6).shape == (6, *figure.shape)
-    assert np.array_equal(columns["target"], net(images).argmax(1).numpy())
+    assert explainer.has_maps or {figure.name for figure in added} == columns.keys() - {
+        "prediction",
+        "target",
+        "against",
+        "status",
+    }
+    if explainer.has_target:
+        assert np.array_equal(columns["target"], net(images).argmax(1).numpy())
     assert columns["prediction"] == pytest.approx(net(images).numpy(), abs=1e-6)
     assert ("completeness" in columns) == explainer.promises_sum
     assert calls.forwards == 6 * explainer.forwards(144, lambda layer: find_layer(net, layer).channels)
-    assert set(counter.sizes) == {4}
+    assert set(counter.sizes) <= {4}  # LRP runs the canonical form alone
     assert sum(counter.sizes) - calls.forwards < 4 * len(EXPLAIN.functions)  # padding: less than a batch a query
     assert torch.equal(images, given) and not images.requires_grad and unchanged(net, before)
     again = explainer.columns(explain_answers(net, images, batch_size=4))
@@ -117,7 +130,7 @@ def test_metrics(name: str) -> None:
     mask = maps.roll(3, 1) > 0.6
 
     def answers():
-        return answers_of(net, images, maps, mask=mask, clean=images.flip(2))
+        return answers_of(net, images, maps, mask=mask, clean=images.flip(2), other=maps.flip(2))
 
     asked = answers()
     given, counter = images.clone(), Counter(net)
@@ -127,12 +140,14 @@ def test_metrics(name: str) -> None:
     for figure in columns.values():
         assert figure.shape == (6,) and figure.dtype == np.float32 and np.isfinite(figure).all()
     if metric.is_proportion:
-        assert set(columns[metric.label]) <= {0.0, 1.0}
+        assert {value for figure in columns.values() for value in figure} <= {0.0, 1.0}
+    assert {*getattr(metric.function, "better", {})} <= {*getattr(metric.function, "parts", ())}
     assert {key: curve.shape for key, curve in curves.items()} == (
         {metric.label: (6, metric.points(144))} if metric.points(144) else {}
     )
-    assert asked.ask("subject", {}).calls.forwards == 6 * planned_forwards([metric], 1, 144)
-    assert set(counter.sizes) <= {4}
+    planned = planned_forwards([metric], 1, 144, facts=costs_of(net))
+    assert asked.ask("subject", {}).calls.forwards == 6 * planned
+    assert set(counter.sizes) <= {4, 1, 2}  # 1, 2: what looks for layers, which is no question about the rows
     assert torch.equal(images, given) and unchanged(net, before)
     again, _ = metric.evaluate(answers())
     assert all(np.array_equal(columns[key], again[key], equal_nan=True) for key in columns)

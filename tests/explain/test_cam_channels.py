@@ -13,11 +13,12 @@ from torch.nn.functional import interpolate
 from tests.nets import classify, explain_answers, maps_of, small_net, some_images
 from xaicli.explain.cams import scorecam
 from xaicli.explain.channels import masked_scores
-from xaicli.explain.run import Explainer
+from xaicli.explain.run import TAILS, Explainer
 from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.models.layers import find_layer
 from xaicli.models.load import load_checkpoint
+from xaicli.run.blocks import auto_block
 
 
 def replaced(net: Classifier, layer: int, images: Tensor, output: Tensor) -> Tensor:
@@ -180,3 +181,12 @@ def test_the_command_plans_and_stores_what_the_layers_channels_cost(call, files,
     forwards = [1 + find_layer(net, "auto").channels, 1 + find_layer(net, "block1").channels, 1]
     assert [record["forwards"] for record in planned.records] == [3 * count for count in forwards]
     assert [record["metrics"]["forwards_per_row"] for record in done.records] == forwards
+
+
+@pytest.mark.parametrize(("channels", "block"), [(5, 256), (512, 128), (2048, 32)])
+def test_a_block_of_ablations_is_no_smaller_than_a_batch(channels: int, block: int) -> None:
+    explainer = Explainer(parse_spec("explain", "ablationcam"))
+    assert explainer.forwards(49, lambda layer: channels) == 1 + channels
+    assert auto_block(explainer.forwards(49, lambda layer: channels, tails=TAILS), None) == block
+    whole = Explainer(parse_spec("explain", "scorecam"))
+    assert whole.forwards(49, lambda layer: channels, tails=TAILS) == 1 + channels

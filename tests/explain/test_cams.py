@@ -155,12 +155,12 @@ def test_all_cams_of_a_layer_together_cost_one_forward() -> None:
     answers = explain_answers(net, some_images(6, net))
     below: list[int] = []
     backwards: list[int] = []
+    calls = answers.ask("block", {}).calls
+    calls.find("auto")
     net.network[0].register_forward_hook(lambda module, inputs, output: below.append(len(output)))
     net.network[-1].register_forward_hook(
         lambda module, inputs, output: output.register_hook(lambda gradient: backwards.append(len(gradient))) and None
     )
-    calls = answers.ask("block", {}).calls
-    calls._layers["auto"] = net.network[4]
     for name in [*EIGHT, "segeigencam", "kpca-cam", "fem"]:
         maps_of(name, answers)
     assert calls.forwards == 6

@@ -30,3 +30,10 @@ def test_edges_are_sobel_magnitudes_of_the_mean_channel() -> None:
     maps = maps_of("edges", explain_answers(net, images))[:, 0].numpy()
     assert np.allclose(maps, expected, rtol=0, atol=1e-14)
     assert torch.equal(maps_of("edges", explain_answers(small_net(5), images))[:, 0], torch.as_tensor(maps))
+
+
+def test_constant_is_one_everywhere_at_the_price_of_the_prediction() -> None:
+    net = small_net()
+    answers = explain_answers(net, some_images(4, net))
+    assert torch.equal(maps_of("constant", answers), torch.ones(4, 1, 6, 6, dtype=torch.float64))
+    assert answers.ask("block", {}).calls.forwards == 0  # the stored prediction is all that it needs

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.nets import EXPLAINERS, explain_answers, maps_of, small_net, some_images
+from tests.nets import ATTENTIVE, EXPLAINERS, explain_answers, maps_of, small_net, some_images
 
 NET = small_net(side=7)
 IMAGES = some_images(9, NET)
@@ -22,7 +22,8 @@ SHORTER = {  # the same code with fewer samples: thousands of forwards show noth
     "shapley-sampling": "shapley-sampling:permutations=2,segments=9",
 }
 TEXTS = [
-    *(SHORTER.get(name, name) for name in EXPLAINERS),
+    *(SHORTER.get(name, name) for name in EXPLAINERS if name not in ATTENTIVE),
+    *(f"lrp:rule={rule}" for rule in ("epsilon", "gamma", "alpha-beta", "z-plus")),
     "ig:baseline=blur",
     "ig:baseline=uniform,steps=7",
     "ig:baseline=mean,steps=5",

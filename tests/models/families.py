@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import nn
 from torchvision import models
@@ -29,6 +30,13 @@ def vit() -> nn.Module:
 
 def swin() -> nn.Module:
     return SwinTransformer([4, 4], 16, [2, 2], [2, 4], [4, 4], num_classes=5)
+
+
+def timm_swin() -> nn.Module:
+    timm = pytest.importorskip("timm")
+    sizes = {"img_size": 32, "window_size": 4, "embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4)}
+    network: nn.Module = timm.create_model("swin_tiny_patch4_window7_224", num_classes=5, **sizes)
+    return network
 
 
 NO_AUX = {"aux_logits": False, "init_weights": False}
@@ -57,6 +65,7 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "mlp": (ours("mlp:hidden=16"), 32),
     "timm:efficientnet_lite0": (ours("timm:efficientnet_lite0"), 64),
     "timm:vit_tiny_patch16_224": (ours("timm:vit_tiny_patch16_224"), 32),
+    "timm:swin_tiny_patch4_window7_224": (timm_swin, 32),
 }
 
 

@@ -246,6 +246,21 @@ def test_attention_as_a_function_is_opened() -> None:
 
     found = kinds(form_of(Net(run)))
     assert found.count("MatMul") == 4 and found.count("Softmax") == 2
+
+
+def test_attention_as_a_function_with_a_bias_on_its_scores_is_opened() -> None:
+    class Biased(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.randn(1, 3, 6, 6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(x, x.flip(3), x, attn_mask=self.bias)
+
+    assert kinds(form_of(Biased())).count("Softmax") == 1
+
+
+def test_attention_with_other_masks_stays_closed() -> None:
     causal = Net(lambda self, x: F.scaled_dot_product_attention(x, x, x, is_causal=True))
     assert kinds(form_of(causal)) == ["scaled_dot_product_attention"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xaicli.run.plan import Answers, Queries, forwards
+from xaicli.run.plan import Answers, Queries, forwards, spread
 from xaicli.run.random import Stream
 
 ASKED: list[str] = []
@@ -36,6 +36,11 @@ def second(base: float, *, scale: float = 2.0) -> float:
 
 def drawn(noise: Stream, stream: Stream, *, sigma: float = 1.0) -> tuple[str, str]:
     return noise.name, stream.name
+
+
+@spread("walk", over="lengths", option="steps")
+def several(walk: tuple[float, ...], base: float, *, lengths: tuple[int, ...] = (2, 3)) -> tuple[float, ...]:
+    return walk
 
 
 QUERIES = Queries({"base": base, "walk": walk, "noise": noise}, frozenset({"root", "item"}))
@@ -86,3 +91,13 @@ def test_planned_forwards_count_what_is_shared_once() -> None:
     assert QUERIES.planned([(first, {"steps": 2}), (first, {"steps": 5})], 10) == 1 + 7 * 10
     assert QUERIES.planned([(first, {}), (second, {})], 10, without="item") == 1
     assert QUERIES.below(first) == ["root", "base", "item", "walk"]
+
+
+def test_a_query_spread_over_an_option_is_asked_for_each_value_and_shared_with_single_ones() -> None:
+    asked = answers(root=10, item=1)
+    assert asked.call(several, {"lengths": (4, 3)}, "several") == (81.0, 61.0)
+    assert asked.call(first, {}, "first") == 41.0  # its own walk of 3 steps is known
+    assert ASKED == ["base 2.0", "walk 4", "walk 3"]
+    assert asked.call(several, {}, "several") == (41.0, 61.0)
+    assert QUERIES.planned([(several, {"lengths": (4, 3)}), (first, {})], 5) == 1 + 5 * (4 + 3)
+    assert QUERIES.planned([(several, {}), (first, {})], 5) == 1 + 5 * (2 + 3)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import sys
+import time
+
 import pytest
 
 from xaicli.run import progress
@@ -29,3 +33,25 @@ def test_quiet_keeps_warnings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     say("hello")
     warn("careful")
     assert capsys.readouterr().err == "warning: careful\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_within_another_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with Progress("outer", 2) as outer:
+        with Progress("inner", 2) as inner:
+            before = len(sys.stderr.getvalue())
+            inner.advance(2)
+            time.sleep(0.25)  # bars are drawn ten times a second
+            meanwhile = sys.stderr.getvalue()[before:]
+        before = len(sys.stderr.getvalue())
+        outer.advance(2)
+        time.sleep(0.25)
+        after = sys.stderr.getvalue()[before:]
+    assert "inner" in meanwhile and "outer" not in meanwhile
+    assert "outer" in after and "inner" not in after

@@ -17,6 +17,8 @@ xaicli explain digits-cnn-standard.safetensors -m gradcam -m ig
 xaicli explain m.safetensors -m integrated-gradients:steps=128,baseline=blur -n 200 -o maps/
 xaicli explain m.safetensors --data shapes:val -m saliency --target label --quantity probability
 xaicli attack m.safetensors -a pgd | xaicli explain - -m gradcam
+xaicli explain m.safetensors -m features --data digits:train -o train.features.h5
+xaicli explain m.safetensors train.features.h5 -m representer -m influence
 xaicli methods explain
 """
 
@@ -28,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 def explain(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="Checkpoints, images stores, or - for records.")
+        list[str], typer.Argument(metavar="SOURCE...", help="Checkpoints, images, training features, or - for records.")
     ],
     method: Annotated[
         list[str],
@@ -58,7 +60,7 @@ def explain(
     *,
     common: Reading,
 ) -> int:
-    """Say which pixels a model's output rests on: one attributions store per checkpoint and method."""
+    """Say what a model's output rests on, pixels, units or training images: a store per checkpoint and method."""
     specs = [parse_spec("explain", text) for text in method]
     if len({str(spec) for spec in specs}) < len(specs):
         raise UsageError("the same method with the same options is given twice; give it once.")

@@ -12,7 +12,7 @@ from xaicli.cli.completion import complete
 from xaicli.cli.options import Reading, command
 from xaicli.cli.whole import produce
 from xaicli.errors import UsageError
-from xaicli.files.record import Record
+from xaicli.files.record import MAP_KINDS, Record
 from xaicli.methods import parse_spec
 from xaicli.run.settings import Settings
 
@@ -71,6 +71,6 @@ def generate(
                 write_sheet(Path(record["path"]))
             yield record
 
-    given = found.of_kind("checkpoint") or found.of_kind("attributions")
+    given = found.of_kind("checkpoint") or found.of_kind(*MAP_KINDS)
     results = len(specs) * max(len(given), 1)
     return produce(chosen, results, ".h5", work)

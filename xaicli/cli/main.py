@@ -20,7 +20,7 @@ from xaicli.errors import OutputError, UnavailableError, UsageError, XaicliError
 BROKEN_PIPE = 141
 INTERRUPTED = 130
 
-ROOMS = ("train", "attack", "explain", "evaluate", "generate", "import", "store", "methods", "demo")
+ROOMS = ("train", "attack", "explain", "evaluate", "generate", "report", "import", "store", "methods", "demo")
 ALONE = frozenset(ROOMS) - {"demo"}  # the demo runs the others
 
 

@@ -53,6 +53,24 @@ class Display:
 
 
 @dataclass(frozen=True)
+class Looking(Display):
+    """What commands share that show or convert stores, and need the images behind them."""
+
+    data_root: Annotated[
+        Path | None, typer.Option("--data-root", envvar="XAICLI_DATA", metavar="DIR", help="Where data sets lie.")
+    ] = None
+    parent: Annotated[
+        list[Path] | None, typer.Option("--parent", metavar="PATH", help="File or folder to find parents in.")
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False
+
+    @property
+    def settings(self) -> Settings:
+        """The options as the rooms below take them."""
+        return Settings(data_root=self.data_root, parents=tuple(self.parent or ()), force=self.force)
+
+
+@dataclass(frozen=True)
 class Common(Display):
     """Everything a command that computes shares with the others."""
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xaicli.cli.options import Display, chosen
+from xaicli.cli.options import Looking, chosen
 from xaicli.cli.output import OUTPUT
 from xaicli.errors import ExistsError, UsageError
-from xaicli.files.record import plain_record
+from xaicli.files.record import MAP_KINDS, plain_record
 
 if TYPE_CHECKING:
     from xaicli.files.export import Pixels
@@ -31,31 +31,22 @@ def export(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE|DIR/", help="Where it goes; beside the store else.")
     ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option("--data-root", envvar="XAICLI_DATA", metavar="DIR", help="Where data sets lie.")
-    ] = None,
-    parent: Annotated[
-        list[Path] | None, typer.Option("--parent", metavar="PATH", help="File or folder to find parents in.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
     *,
-    display: Display,
+    looking: Looking,
 ) -> int:
     """Write a store as numpy's archive, as a table of its rows, or as a project that ViRelAy opens."""
     from xaicli.files.export import export_csv, export_npz, export_virelay
     from xaicli.files.store import open_store
-    from xaicli.run.settings import Settings
 
     chosen("the format", target, FORMATS)
     path = output or file.with_name(f"{file.stem}-virelay" if target == "virelay" else f"{file.stem}.{target}")
-    if path.exists() and not force:
+    if path.exists() and not looking.force:
         raise ExistsError(f"'{path}' exists; choose another -o or add --force.")
     with open_store(file) as store:
         if target == "virelay":
-            if store.kind != "attributions":
+            if store.kind not in MAP_KINDS:
                 raise UsageError(f"'{file}' holds {store.kind}; a ViRelAy project shows attributions, so name those.")
-            settings = Settings(data_root=data_root, parents=tuple(parent or ()))
-            path = export_virelay(store, path, _pixels(store, settings))
+            path = export_virelay(store, path, _pixels(store, looking.settings))
         else:
             {"npz": export_npz, "csv": export_csv}[target](store, path)
         OUTPUT.record(plain_record("export", path=str(path), format=target, id=store.id, rows=store.rows))
@@ -71,15 +62,10 @@ def _pixels(store: Store, settings: Settings) -> Pixels:
             return values
         return np.asarray((np.nan_to_num(values) * 255).round().clip(0, 255), np.uint8)
 
-    if "data" in store.columns:
-        return lambda rows: as_bytes(store.read(rows, ["data"])["data"])
-    from xaicli.evaluate.sources import open_rows
     from xaicli.files.artifact import of_store
     from xaicli.files.parents import Parents
     from xaicli.files.sources import Sources
-    from xaicli.run.inputs import match_rows
+    from xaicli.report.explained import explained_images
 
-    artifact = of_store(store)
-    dataset, _ = open_rows(artifact, Parents(Sources([artifact], {}), settings.parents), settings)
-    inputs = match_rows(dataset, store.column("index").astype(np.int64), store.path.name)
-    return lambda rows: as_bytes(dataset.read(inputs.positions[rows]).pixels)
+    images = explained_images(store, Parents(Sources([of_store(store)], {}), settings.parents), settings)
+    return lambda rows: as_bytes(images(rows))

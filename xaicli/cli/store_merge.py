@@ -75,7 +75,7 @@ def _merge(path: Path, force: bool) -> Iterator[Record]:
         record = _record(store)
         yield record
         if store.kind == "scores":
-            from xaicli.evaluate.aggregate import stored_metric_records
+            from xaicli.evaluate.records import stored_metric_records
 
             yield from stored_metric_records(store, record)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -11,14 +13,18 @@ from torch import Tensor
 
 from xaicli.data.dataset import Dataset, to_float
 from xaicli.errors import InputError, UsageError
+from xaicli.explain.training import Training, training_features
+from xaicli.files.artifact import Artifact
 from xaicli.files.parents import Parents
 from xaicli.run.calls import Calls
 from xaicli.run.cases import Case, reopen_data
 from xaicli.run.random import generator
 from xaicli.run.settings import Settings
 
+T = TypeVar("T")
 
-def no_background(count: int) -> Tensor:
+
+def no_background(*_asked: object) -> Any:
     """What a checkpoint that does not say its data can give."""
     raise UsageError(
         "the checkpoint does not say what data it was trained on, so there are no background images; "
@@ -30,43 +36,66 @@ def no_background(count: int) -> Tensor:
 class Background:
     """Called with a number, the first so many images of a fixed permutation of the training data (all, if fewer).
 
-    load: reads them, [at most count, C, H, W] in [0, 1], in the model's dtype. Images and logits are kept for the run.
+    load: reads them, [at most count, C, H, W] in [0, 1], in the model's dtype; with a class as second argument, images
+    of that class alone. load_training: the features of all training images. Everything is kept for the run, and none of
+    its forwards are among those of a row.
     """
 
-    load: Callable[[int], Tensor] = no_background
-    _images: dict[int, Tensor] = field(default_factory=dict, repr=False)
-    _logits: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    load: Callable[..., Tensor] = no_background
+    load_training: Callable[[Calls], Training] = no_background
+    _known: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __call__(self, count: int) -> Tensor:
         """The images, [at most count, C, H, W]."""
-        if count not in self._images:
-            self._images[count] = self.load(count)
-        return self._images[count]
+        return self.once(("images", count), lambda: self.load(count))
+
+    def of_class(self, label: int, count: int) -> Tensor:
+        """The same of one class."""
+        return self.once(("images", count, label), lambda: self.load(count, label))
 
     def logits(self, count: int, calls: Calls) -> Tensor:
-        """The model's logits [m, K] on these images, asked once a run: they are not among the forwards of any row."""
-        if count not in self._logits:
-            apart = Calls(calls.classifier, batch_size=calls.batch_size)
-            self._logits[count] = apart.logits(self(count))
-        return self._logits[count]
+        """The model's logits [m, K] on the images."""
+        return self.once(("logits", count), lambda: calls.apart().logits(self(count)))
+
+    def training(self, calls: Calls) -> Training:
+        """What the model makes of all training images."""
+        return self.once("training", lambda: self.load_training(calls))
+
+    def once(self, key: Hashable, find: Callable[[], T]) -> T:
+        """What `find` answers, asked once a run: it must depend on nothing but the key, the model and its data."""
+        if key not in self._known:
+            self._known[key] = find()
+        return cast(T, self._known[key])
 
 
-def background_of(case: Case, parents: Parents, settings: Settings, calls: Calls) -> Background:
-    """The training data that a checkpoint records; opened, and its digest compared, when it is first asked for."""
-    recorded = dict(case.meta.data or {})
+def background_of(
+    case: Case, parents: Parents, settings: Settings, calls: Calls, stores: Sequence[Artifact] = ()
+) -> Background:
+    """The training data that a checkpoint records; opened, and its digest compared, when it is first asked for.
+
+    stores: of features, of which one may hold those of the training data.
+    """
+    recorded = {**dict(case.meta.data or {}), "split": "train"}
     if not recorded.get("name"):
         return Background()
 
-    def load(count: int) -> Tensor:
-        training = reopen_data({**recorded, "split": "train"}, case.meta.shape, parents, settings)
-        return torch.as_tensor(draw_images(training, count)).to(calls.device, calls.dtype)
+    @cache
+    def training() -> Dataset:
+        return reopen_data(recorded, case.meta.shape, parents, settings)
 
-    return Background(load)
+    def load(count: int, label: int | None = None) -> Tensor:
+        return torch.as_tensor(draw_images(training(), count, label)).to(calls.device, calls.dtype)
+
+    return Background(load, lambda calls: training_features(case, stores, training, calls))
 
 
-def draw_images(training: Dataset, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """The first readable images of a permutation that is fixed per data set: fewer are a subset of more."""
+def draw_images(
+    training: Dataset, count: int, label: int | None = None
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """The first readable images (of one class) of a permutation fixed per data set: fewer are a subset of more."""
     order = generator(0, f"background:{training.name}").permutation(len(training))
+    if label is not None:
+        order = order[training.labels[order] == label]
     found = np.zeros((0, *training.shape), dtype=np.float32)
     for start in range(0, len(order), count):
         images = training.read(order[start : start + count])
@@ -76,5 +105,9 @@ def draw_images(training: Dataset, count: int) -> np.ndarray[tuple[int, ...], np
         if len(found) == count:
             break
     if not len(found):
-        raise InputError(f"the data '{training.name}:{training.split}' has no readable image; restore that data.")
+        which = "" if label is None else f" of class '{training.classes[label]}'"
+        raise InputError(
+            f"the data '{training.name}:{training.split}' has no readable image{which}; restore that data, or use what "
+            "needs none."
+        )
     return found

@@ -7,6 +7,7 @@ the user's modules are not touched.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import isfinite
 from typing import Any
 
 import torch
@@ -30,15 +31,18 @@ class _Cut(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, largest: float, guided: bool) -> Tensor:
-        ctx.guided = guided
+        ctx.guided, ctx.largest = guided, largest
+        cut = x.clamp(0, largest) if isfinite(largest) else x.clamp_min(0)
         if guided:
-            ctx.save_for_backward((x > 0) & (x < largest))
-        return x.clamp(0, largest)
+            ctx.save_for_backward(cut)
+        return cut
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         positive = gradients[0].clamp_min(0)
-        return positive * ctx.saved_tensors[0] if ctx.guided else positive, None, None
+        if ctx.guided:  # what comes out lies strictly between the bounds where the ReLU is active
+            positive = torch.ops.aten.hardtanh_backward(positive, ctx.saved_tensors[0], 0, ctx.largest)
+        return positive, None, None
 
 
 class _Rule(TorchFunctionMode):

@@ -22,7 +22,8 @@ def make_baseline(name: str, images: Tensor, stream: Stream) -> Tensor:
 
     `mean` is the image's own mean colour, `blur` a Gaussian of sigma max(1, 5*side/224), `uniform` uniform noise,
     `gaussian` the image plus N(0, 0.5^2) clipped to [0, 1], `salt-pepper` pixels that are black or white by a fair
-    coin.
+    coin, `inverse` 1 - x, `road` the mean colour and N(0, 0.01^2): what noisy linear imputation leaves of an image of
+    which nothing is known (Rong et al., 2022).
     """
     shape = images.shape[1:]
     if name == "black":
@@ -40,6 +41,10 @@ def make_baseline(name: str, images: Tensor, stream: Stream) -> Tensor:
     if name == "salt-pepper":
         coins = torch.as_tensor(stream.uniform((1, *shape[1:]))).to(images)
         return (coins < 0.5).to(images).expand_as(images).contiguous()
+    if name == "inverse":
+        return 1 - images
+    if name == "road":
+        return make_baseline("mean", images, stream) + 0.01 * torch.as_tensor(stream.normal(shape)).to(images)
     raise ValueError(f"unknown baseline {name}")
 
 

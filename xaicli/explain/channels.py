@@ -18,18 +18,20 @@ from xaicli.run.plan import forwards
 _FAR_BELOW = 1e7  # grad-cam's "very negative value"
 
 
-@forwards(lambda layer, channels: channels(layer))
+@forwards(lambda layer, channels: channels(layer), tail=True)
 def ablated_scores(block: Block, layer_pass: LayerPass, *, layer: str = "auto", fill: str = "zero") -> Tensor:
     """The quantity without each channel of the layer, [n, K]; only the network above the layer is computed anew."""
-    calls, maps = block.calls, layer_pass.activations.contiguous()  # so that a row is copied in one piece
+    calls, grid = block.calls, block.calls.find(layer).grid
+    maps, beside = (x.contiguous() for x in (layer_pass.activations, layer_pass.beside))  # a row is copied in one piece
     count, tail = maps.shape[1], calls.tail(layer)
-    filling = _filling(maps, fill)
+    filling = _filling(torch.cat([maps.flatten(2), beside], 2), fill)
 
     def build(items: Tensor) -> Answer:
         rows, channels = items // count, items % count
-        changed = maps.index_select(0, rows)
-        changed[torch.arange(len(items), device=items.device), channels] = filling[rows]
-        return changed, rows, layer_pass.target[rows], layer_pass.against[rows]
+        changed, tokens = maps.index_select(0, rows), beside.index_select(0, rows)
+        for part in (changed.flatten(2), tokens):
+            part[torch.arange(len(items), device=items.device), channels] = filling[rows]
+        return grid.output(changed, tokens), rows, layer_pass.target[rows], layer_pass.against[rows]
 
     def ask(changed: Tensor, rows: Tensor, target: Tensor, against: Tensor) -> Answer:
         logits = tail(changed, lambda: block.images.index_select(0, rows))
@@ -60,9 +62,9 @@ def masked_scores(block: Block, layer_pass: LayerPass, *, layer: str = "auto") -
         return torch.cat([part for _, (part,) in calls.over(len(maps) * count, build, ask)]).view(-1, count)
 
 
-def _filling(maps: Tensor, fill: str) -> Tensor:
-    """What a channel is set to, [n, 1, 1]: zero, or as grad-cam does zero only where zero is a row's smallest value."""
-    smallest = maps.amin((1, 2, 3)).view(-1, 1, 1)
+def _filling(values: Tensor, fill: str) -> Tensor:
+    """What a channel is set to, [n, 1]: zero, or as grad-cam does zero only where zero is a row's smallest value."""
+    smallest = values.amin((1, 2)).view(-1, 1)
     zero = torch.zeros_like(smallest)
     return zero if fill == "zero" else torch.where(smallest == 0, zero, smallest - _FAR_BELOW)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from xaicli.errors import PluginError, XaicliError
 from xaicli.explain.block import Block
+from xaicli.files.layout import SIGNALS
+from xaicli.files.record import MAP_KINDS
 from xaicli.methods import Method
 from xaicli.run.plan import Queries
 
@@ -41,6 +43,17 @@ def check_needs(method: Method, queries: Queries) -> None:
     if unknown := [need for need in method.queries if need not in queries.roots and need not in queries.functions]:
         known = ", ".join(sorted(queries.functions))
         raise PluginError(f"'{method.name}' asks for '{unknown[0]}', which nobody answers; ask for {known}.")
+
+
+def check_kind(method: Method, kind: str, maps: bool, figures: Collection[str]) -> None:
+    """Raise PluginError unless what a method returns (maps, figures) makes a store of the kind it declares."""
+    fits = maps if kind in MAP_KINDS else not maps and SIGNALS.get(kind) in figures
+    if not fits:
+        kinds = ", ".join(name for name in SIGNALS if name != "images")
+        raise PluginError(
+            f"'{method.name}' does not return what a store of the kind '{kind}' holds: maps for "
+            f"{' and '.join(MAP_KINDS)}, otherwise Found with the kind's own column; the kinds are {kinds}."
+        )
 
 
 def check_finite(method: Method, maps: Tensor, logits: Tensor) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xaicli.explain.block import Block, anchor, score_of
 from xaicli.explain.cams import gradcam
@@ -75,17 +77,19 @@ def curved_pass(block: Block, *, layer: str = "auto", rest: bool = True) -> Curv
 
 def _passed(block: Block, layer: str, explained: Callable[[Tensor, Tensor, Tensor], Tensor], *, curved: bool) -> Answer:
     """The fields of a layer pass of `explained(logits, target, value)`; its score stays that of the quantity."""
-    classifier, module = block.calls.classifier, block.calls.layer(layer)
+    classifier, module, grid = block.calls.classifier, block.calls.layer(layer), block.calls.find(layer).grid
 
     def ask(images: Tensor, labels: Tensor) -> Answer:
-        with output_of(module) as captured:
+        # torch's fused attention has no second derivative
+        with output_of(module) as captured, sdpa_kernel(SDPBackend.MATH) if curved else nullcontext():
             logits = classifier(images)
         target, against, value = score_of(block, logits, labels)
         total = explained(logits, target, value).sum()
         (gradients,) = torch.autograd.grad(total, captured, create_graph=curved)
-        activations = captured[0].detach()
-        answer = logits.detach(), target, against, value.detach(), activations, gradients.detach()
-        return (*answer, _curvature(gradients, captured[0])) if curved else answer
+        output = captured[0].detach()
+        maps = grid.maps(output), grid.maps(gradients.detach()), grid.beside(output)
+        answer = logits.detach(), target, against, value.detach(), *maps
+        return (*answer, grid.maps(_curvature(gradients, captured[0]))) if curved else answer
 
     return block.calls.each(ask, block.images, block.labels)
 

@@ -30,6 +30,14 @@ def edges(image: Tensor) -> PixelMaps:
     return (across * across + down * down).sqrt() / 8
 
 
+def constant(image: Tensor) -> PixelMaps:
+    """The same everywhere: the control that says nothing, and shows what a metric gives to ties.
+
+    Returns [n, 1, H, W], 1 at every pixel, so that any order of them is as good as any other.
+    """
+    return torch.ones_like(image[:, :1])
+
+
 def _smooth(grey: Tensor) -> Tensor:
     """Sobel's (1, 2, 1) down the columns."""
     return grey[:, :, :-2] + 2 * grey[:, :, 1:-1] + grey[:, :, 2:]

@@ -3,7 +3,8 @@
 A method annotated `ChannelMaps` answers per channel of the image, `GradientMaps` with raw gradients per channel (which
 metrics reduce by their absolute values), one annotated `PixelMaps` with one value per pixel (at any resolution, the
 planner upsamples). `Measured[...]` adds figures that the method declares with `@stores`, and `Explanation[...]` also
-the gap of a method that promises a sum.
+the gap of a method that promises a sum. One annotated `Found` has figures and no map; what it writes is a store of
+another kind than attributions, which `@stores` names.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Figure:
     """A column beside the maps: its type, and its shape by the image's (C, H, W) and the method's options.
 
-    shape: takes `channels`, `height`, `width` and options by their names, as far as it names them; None: with these
-    options there is no such column.
+    shape: takes `channels`, `height`, `width`, options, and what only the network knows (`units` of the option `layer`,
+    `features` of the last layer, `classes`) by their names, as far as it names them; None: with these options there is
+    no such column.
     """
 
     dtype: str
@@ -44,14 +46,21 @@ LABELS = Figure("<u2", lambda height, width: (height, width))
 """The number of the segment that a pixel belongs to."""
 
 
-def stores(**figures: Figure) -> Callable[[F], F]:
-    """Declare the figures that a method's result carries beside its maps; each becomes a column of that name."""
+def stores(kind: str = "attributions", /, **figures: Figure) -> Callable[[F], F]:
+    """Declare the kind of store, and the figures of a method's result; each becomes a column of that name."""
 
     def mark(function: F) -> F:
-        function.figures = figures  # type: ignore[attr-defined]
+        function.kind, function.figures = kind, figures  # type: ignore[attr-defined]
         return function
 
     return mark
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method without maps has found: the figures that it declares, each [n, *shape]."""
+
+    figures: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)

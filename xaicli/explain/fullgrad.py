@@ -53,8 +53,8 @@ def bias_pass(block: Block) -> BiasPass:
         share = images.new_zeros(len(images), dtype=torch.float64)
 
         def add(product: Tensor) -> None:
-            share.add_(product.flatten(1).double().sum(1))
-            if product.dim() == 4:
+            share.add_(product.reshape(len(images), -1).double().sum(1))  # windows of an image come one after another
+            if product.dim() == 4 and len(product) == len(images):
                 maps.add_(interpolate(_scaled(product), size=size, mode="bilinear", align_corners=False))
 
         with _watched(classifier.network, add):

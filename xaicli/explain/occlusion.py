@@ -31,16 +31,24 @@ def occlusions(
     block: Block, prediction: Scored, baseline_image: Tensor, *, windows: int = 7, overlap: int = 2
 ) -> Tensor:
     """The quantity with one window hidden, [n, windows down * windows across]."""
-    places = _places(block.images, windows, overlap)
+    images = block.images
+    down, across = (_inside(side, windows, overlap).to(images) for side in images.shape[2:])
 
     def perturb(row: int, numbers: Tensor) -> Tensor:
-        images = block.images[row].repeat(len(numbers), 1, 1, 1)
-        for image, number in zip(images, numbers.tolist(), strict=True):
-            down, across = places[number]
-            image[:, down, across] = baseline_image[row, :, down, across]
-        return images
+        first, second = down[numbers // len(across)], across[numbers % len(across)]
+        hidden = (first.unsqueeze(2) * second.unsqueeze(1)).unsqueeze(1)
+        return torch.lerp(images[row], baseline_image[row], hidden)  # exact at 0 and 1
 
-    return responses(block, prediction, len(places), perturb)
+    return responses(block, prediction, len(down) * len(across), perturb)
+
+
+def _inside(side: int, windows: int, overlap: int) -> Tensor:
+    """Which pixels of a side each window covers, bool [windows of the side, side]."""
+    found = spans(side, windows, overlap)
+    inside = torch.zeros(len(found), side, dtype=torch.bool)
+    for row, span in zip(inside, found, strict=True):
+        row[span] = True
+    return inside
 
 
 def _places(images: Tensor, windows: int, overlap: int) -> list[tuple[slice, slice]]:

@@ -27,6 +27,7 @@ class LayerPass(Scored):
 
     activations: Tensor  # [n, K, h, w]
     gradients: Tensor  # [n, K, h, w]
+    beside: Tensor  # [n, K, extra], the activations of tokens that belong to no place
 
 
 @anchor
@@ -62,14 +63,16 @@ def input_pass(block: Block) -> InputPass:
 def layer_pass(block: Block, *, layer: str = "auto") -> LayerPass:
     """Activations of a layer and the quantity's gradient there; nothing below the layer is differentiated."""
     classifier = block.calls.classifier
-    module = block.calls.layer(layer)
+    module, grid = block.calls.layer(layer), block.calls.find(layer).grid
 
     def ask(images: Tensor, labels: Tensor) -> Answer:
         with output_of(module) as captured:
             logits = classifier(images)
         target, against, value = score_of(block, logits, labels)
         (gradients,) = torch.autograd.grad(value.sum(), captured)
-        return logits.detach(), target, against, value.detach(), captured[0].detach(), gradients
+        output = captured[0].detach()
+        maps = grid.maps(output), grid.maps(gradients), grid.beside(output)
+        return logits.detach(), target, against, value.detach(), *maps
 
     return LayerPass(*block.calls.each(ask, block.images, block.labels))
 

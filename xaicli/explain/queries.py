@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xaicli.explain import (
+    attention,
     backprop,
     channels,
     contrasts,
@@ -11,12 +12,17 @@ from xaicli.explain import (
     fullgrad,
     guided_paths,
     hiding,
+    influence,
+    last_layer,
     lime,
+    lrp_passes,
     noise,
     occlusion,
     partition,
     passes,
     paths,
+    refinement,
+    representers,
     rise,
     shapley,
     superpixels,
@@ -24,6 +30,7 @@ from xaicli.explain import (
 from xaicli.run.plan import Function, Queries
 
 MODULES = (
+    attention,
     backprop,
     channels,
     contrasts,
@@ -32,12 +39,17 @@ MODULES = (
     fullgrad,
     guided_paths,
     hiding,
+    influence,
+    last_layer,
     lime,
+    lrp_passes,
     noise,
     occlusion,
     partition,
     passes,
     paths,
+    refinement,
+    representers,
     rise,
     shapley,
     superpixels,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.ndimage import binary_dilation, find_objects
 
 # the authors' settings, which are meant for images of 224 pixels; lengths shrink with the side, areas with its square
 SIDE = 224
@@ -25,37 +25,33 @@ def segment_masks(image: Array) -> sparse.csr_matrix:
     from skimage.segmentation import felzenszwalb  # half a second that only this method needs
 
     ratio = max(image.shape[1:]) / SIDE
-    radius = round(DILATION * ratio)
-    disk = np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1]) <= radius
-    members: list[Array] = []
-    for scale in SCALES:
-        labels = felzenszwalb(
-            2 * np.moveaxis(image, 0, -1).astype(np.float64) - 1,
-            scale=scale * ratio,
-            sigma=SMOOTHING * ratio,
-            min_size=_pixels(SMALLEST, ratio),
-            channel_axis=-1,
-        )
-        members += _dilated(labels + 1, disk, radius)
-    bounds = np.cumsum([0, *map(len, members)])
-    ones, shape = np.ones(bounds[-1], dtype=bool), (len(members), image[0].size)
-    return sparse.csr_matrix((ones, np.concatenate(members), bounds), shape=shape)
+    pixels = 2 * np.moveaxis(image, 0, -1).astype(np.float64) - 1
+    settings = {"sigma": SMOOTHING * ratio, "min_size": _pixels(SMALLEST, ratio), "channel_axis": -1}
+    labels = [felzenszwalb(pixels, scale=scale * ratio, **settings).ravel() for scale in SCALES]
+    firsts = np.cumsum([0, *(numbers.max() + 1 for numbers in labels)])
+    owners = np.concatenate([numbers + first for numbers, first in zip(labels, firsts, strict=False)])
+    places = np.tile(np.arange(image[0].size), len(SCALES))
+    segments = sparse.csr_matrix(
+        (np.ones(len(places), dtype=bool), (owners, places)), shape=(firsts[-1], image[0].size)
+    )
+    return segments @ _disks(image.shape[1], image.shape[2], round(DILATION * ratio))
 
 
 def _pixels(area: int, ratio: float) -> int:
     return max(1, round(area * ratio * ratio))
 
 
-def _dilated(labels: Array, disk: Array, radius: int) -> list[Array]:
-    """The numbers of every label's pixels, a disk wider; each dilated in its own corner of the image."""
-    found = []
-    for number, (down, across) in enumerate(find_objects(labels), start=1):
-        down = slice(max(down.start - radius, 0), down.stop + radius)
-        across = slice(max(across.start - radius, 0), across.stop + radius)
-        inside = labels[down, across] == number
-        rows, columns = np.nonzero(binary_dilation(inside, disk) if radius else inside)
-        found.append((rows + down.start) * labels.shape[1] + columns + across.start)
-    return found
+@lru_cache(maxsize=2)
+def _disks(height: int, width: int, radius: int) -> sparse.csr_matrix:
+    """The disk around every pixel of an image: H*W rows of as many booleans. A product with it dilates."""
+    down, across = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    inside = np.hypot(down, across) <= radius
+    rows, columns = np.mgrid[:height, :width].reshape(2, -1, 1)
+    rows, columns = rows + down[inside], columns + across[inside]
+    within = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    bounds = np.cumsum([0, *within.sum(1)])
+    indices = (rows * width + columns)[within]
+    return sparse.csr_matrix((np.ones(len(indices), dtype=bool), indices, bounds), shape=(height * width,) * 2)
 
 
 def rank_regions(relevance: Array, masks: sparse.csr_matrix, least: int) -> tuple[Array, Array]:
@@ -64,10 +60,10 @@ def rank_regions(relevance: Array, masks: sparse.csr_matrix, least: int) -> tupl
     relevance: [P]. masks: [S, P] booleans. Returns, per pixel, the mean relevance of the region it came with, and the
     region's number in the order taken (from 1); what no region covers is the last one. Both sum as `relevance` does.
     """
-    weights = masks.astype(np.float64)
-    columns = weights.tocsc()
-    counts = np.asarray(weights.sum(1)).ravel()
-    sums = weights @ relevance
+    number = masks.shape[0]
+    columns = masks.tocsc()
+    counts = np.diff(masks.indptr)
+    sums = masks.astype(np.float64) @ relevance
     free = np.ones(len(relevance), dtype=bool)
     values, regions, taken = np.zeros_like(relevance), np.zeros(len(relevance), dtype=np.int64), 0
     alive = counts >= least
@@ -77,14 +73,20 @@ def rank_regions(relevance: Array, masks: sparse.csr_matrix, least: int) -> tupl
         new = pixels[free[pixels]]
         taken += 1
         values[new], regions[new], free[new] = relevance[new].mean(), taken, False
-        hit = columns[:, new]
-        counts -= np.asarray(hit.sum(1)).ravel()
-        sums -= hit @ relevance[new]
+        holders, each = _of_columns(columns, new)
+        counts = counts - np.bincount(holders, minlength=number)
+        sums -= np.bincount(holders, np.repeat(relevance[new], each), minlength=number)
         alive &= counts >= least
         alive[best] = False
     if free.any():
         values[free], regions[free] = relevance[free].mean(), taken + 1
     return values, regions
+
+
+def _of_columns(matrix: sparse.csc_matrix, columns: Array) -> tuple[Array, Array]:
+    """The rows that these columns have entries in, column after column, and how many each has."""
+    begin, each = matrix.indptr[columns], np.diff(matrix.indptr)[columns]
+    return matrix.indices[np.repeat(begin - each.cumsum() + each, each) + np.arange(each.sum())], each
 
 
 def ranked_map(relevance: Array, image: Array) -> tuple[Array, Array]:

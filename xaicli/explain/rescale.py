@@ -17,8 +17,8 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.nn import functional as F
 
-from xaicli.errors import UnavailableError
-from xaicli.models.lifting import Add, Cat, Einsum, MatMul, Mean, Multiply
+from xaicli.explain import operations as kinds
+from xaicli.models.lifting import Add, Einsum, MatMul, Multiply
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ class SideBySide(fx.Interpreter):
         if not _pairs((args, kwargs)):
             return module(*args, **kwargs)
         for types, rule in _RULES:
-            if isinstance(module, types) and _is_plain(module):
+            if isinstance(module, types) and kinds.is_plain(module):
                 return rule(module, *args, **kwargs)
-        raise _no_rule(type(module).__name__, target)
+        raise kinds.no_rule("deeplift", type(module).__name__, target)
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A function that is linear in its pairs, or works on sizes."""
@@ -137,14 +137,7 @@ class SideBySide(fx.Interpreter):
             return function(*args, **kwargs)
         if known or scaled:
             return linear(function, *args, **kwargs)
-        raise _no_rule(name, name)
-
-
-def _no_rule(kind: str, name: str) -> UnavailableError:
-    return UnavailableError(
-        f"deeplift has no rule for the network's '{kind}' ({name}); use a method that needs none, such as "
-        "integrated-gradients."
-    )
+        raise kinds.no_rule("deeplift", name, name)
 
 
 def _sloped(pair: Pair, y: Tensor, y_b: Tensor, slope: Tensor) -> Pair:
@@ -173,11 +166,6 @@ def _has_tensor(value: Any) -> bool:
 def _paired(value: Any) -> Pair:
     """A constant of the network is the same on both sides."""
     return value if isinstance(value, Pair) else Pair(value, value)
-
-
-def _is_plain(module: nn.Module) -> bool:
-    """Whether a norm is the affine map of its running statistics; of other modules always true."""
-    return getattr(module, "running_mean", True) is not None
 
 
 def _max_pool(module: nn.MaxPool2d | nn.AdaptiveMaxPool2d, pair: Pair) -> Pair:
@@ -215,36 +203,16 @@ def _affine(pair: Pair, weight: Tensor | None, bias: Tensor | None) -> Any:
 
 _Rule = Callable[..., Any]
 _RULES: tuple[tuple[tuple[type[nn.Module], ...], _Rule], ...] = (
-    (
-        (
-            *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d),
-            *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
-            *(nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, Mean),
-            *(nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.Upsample),
-            *(nn.ZeroPad2d, nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, Add, Cat),
-        ),
-        linear,
-    ),
-    (
-        (
-            *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish),
-            *(nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Softplus, nn.Softsign, nn.LogSigmoid),
-        ),
-        rescale,
-    ),
+    ((*kinds.WEIGHTED, *kinds.BATCH_NORMS, *kinds.AVERAGES, *kinds.MOVES, Add), linear),
+    (kinds.ELEMENTWISE, rescale),
     ((Multiply, MatMul, Einsum), lambda module, first, second: product(module, _paired(first), _paired(second))),
-    ((nn.MaxPool2d, nn.AdaptiveMaxPool2d), _max_pool),
+    (kinds.MAXIMA, _max_pool),
     ((nn.Softmax,), lambda module, pair: softmax(pair, module.dim)),
     ((nn.LayerNorm,), _layer_norm),
     ((nn.GroupNorm,), _group_norm),
 )
 _LINEAR: set[Any] = {
-    *(operator.add, operator.sub, operator.neg, operator.getitem, getattr),
-    *(torch.add, torch.sub, torch.neg, torch.sum, torch.cat, torch.stack, torch.chunk, torch.split, torch.unbind),
-    *(torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.roll),
-    *(torch.swapaxes, torch.swapdims, torch.movedim, F.pad, F.pixel_shuffle),
-    *("add", "sub", "neg", "sum", "mean", "chunk", "split", "unbind", "flatten", "unflatten", "reshape", "view"),
-    *("permute", "transpose", "squeeze", "unsqueeze", "roll", "expand", "expand_as", "repeat", "contiguous", "clone"),
-    *("swapaxes", "swapdims", "movedim", "size", "dim"),
+    *(kinds.MOVING | kinds.ADDING | kinds.SUBTRACTING | kinds.NEGATING | kinds.SUMMING),
+    *(getattr, "size", "dim"),
 }
-_LINEAR_IN_ONE: set[Any] = {operator.truediv, torch.div, torch.mul, "div", "mul", F.linear, F.conv2d}
+_LINEAR_IN_ONE: set[Any] = {*(kinds.MULTIPLYING | kinds.DIVIDING), F.linear, F.conv2d}

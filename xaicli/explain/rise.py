@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from xaicli.errors import UsageError
 from xaicli.explain.block import Block, Scored
@@ -63,11 +63,20 @@ def enlarge(is_open: Tensor, shift: Tensor, size: tuple[int, int], dtype: torch.
 
     shift: int64 [k, 2], where to cut, less than a cell.
     """
-    cells = is_open.shape[1]
-    height, width = ((cells + 1) * -(-length // cells) for length in size)
-    large = interpolate(is_open.unsqueeze(1).to(dtype), (height, width), mode="bilinear", align_corners=False)
-    parts = [mask[0, y : y + size[0], x : x + size[1]] for mask, (y, x) in zip(large, shift.tolist(), strict=True)]
-    return torch.stack(parts)
+    down, across = (
+        _stretches(is_open.shape[1], length, dtype, is_open.device)[begin]
+        for length, begin in zip(size, shift.unbind(1), strict=True)
+    )
+    return down.mT @ is_open.to(dtype) @ across
+
+
+@lru_cache(maxsize=8)
+def _stretches(cells: int, length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One axis' enlargement as a matrix for each shift, [a cell + 1, cells, length]: two products cut a mask out."""
+    cell = -(-length // cells)
+    places = (torch.arange((cells + 1) * cell, dtype=torch.float64) + 0.5) * cells / ((cells + 1) * cell) - 0.5
+    distance = (places.clamp(0, cells - 1).unsqueeze(1) - torch.arange(cells)).abs()
+    return (1 - distance).clamp_min(0).to(dtype).to(device).unfold(0, length, 1)
 
 
 def conditional_mean(scores: Tensor, masks: Callable[[int, int], Tensor], probability: float) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -68,12 +67,16 @@ def merge(labels: npt.NDArray[Any], most: int, least: int = 0) -> Labels:
             continue
         if left <= most and size >= least:
             break
-        into = max(borders[small], key=lambda other: (borders[small][other], -other))
+        into, longest = -1, 0
         for other, length in borders[small].items():
-            del borders[other][small]
+            if length > longest or (length == longest and other < into):
+                into, longest = other, length
+        joined = borders[into]
+        for other, length in borders[small].items():
+            theirs = borders[other]
+            del theirs[small]
             if other != into:
-                borders[into][other] += length
-                borders[other][into] += length
+                joined[other] = theirs[into] = joined.get(other, 0) + length
         owner[small], sizes[small] = into, 0
         sizes[into] += size
         heappush(waiting, (sizes[into], into))
@@ -88,14 +91,17 @@ def _numbered(labels: npt.NDArray[Any]) -> Labels:
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int64)
 
 
-def _borders(labels: Labels, count: int) -> list[Counter[int]]:
+def _borders(labels: Labels, count: int) -> list[dict[int, int]]:
     """How many pixel sides each segment shares with each other one."""
-    found: list[Counter[int]] = [Counter() for _ in range(count)]
+    pairs = []
     for here, there in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
         apart = here != there
-        for one, other in zip(here[apart].tolist(), there[apart].tolist(), strict=True):
-            found[one][other] += 1
-            found[other][one] += 1
+        one, other = here[apart], there[apart]
+        pairs += [one * count + other, other * count + one]
+    codes, lengths = np.unique(np.concatenate(pairs), return_counts=True)
+    found: list[dict[int, int]] = [{} for _ in range(count)]
+    for one, other, length in zip(*(part.tolist() for part in (*divmod(codes, count), lengths)), strict=True):
+        found[one][other] = length
     return found
 
 

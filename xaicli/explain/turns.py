@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xaicli.explain.block import Block
 from xaicli.explain.quantity import score
-from xaicli.run.calls import Answer
+from xaicli.run.calls import Answer, Calls
 
 Points = Callable[[Tensor, Tensor], Tensor]  # rows and turns, both int64 [b] -> fresh images [b, C, H, W]
 
@@ -25,16 +25,24 @@ def gradients_in_turn(
 
     target, against: int64 [n] of the rows asked about, which need not be all rows of the block.
     """
-    calls, count = block.calls, len(target)
+
+    def ask(images: Tensor, target: Tensor, against: Tensor) -> Answer:
+        images = images.requires_grad_()
+        value = score(block.calls.classifier(images), target, against, block.quantity)
+        return torch.autograd.grad(value.sum(), images)
+
+    return answers_in_turn(block.calls, target, against, turns, points, ask)
+
+
+def answers_in_turn(
+    calls: Calls, target: Tensor, against: Tensor, turns: int, points: Points, ask: Callable[..., Answer]
+) -> Iterator[tuple[int, slice, Tensor]]:
+    """The same for another question: `ask(images, target, against)` answers with one tensor [b, ...]."""
+    count = len(target)
 
     def build(items: Tensor) -> Answer:
         rows = items % count
         return points(rows, items // count), target[rows], against[rows]
-
-    def ask(images: Tensor, target: Tensor, against: Tensor) -> Answer:
-        images = images.requires_grad_()
-        value = score(calls.classifier(images), target, against, block.quantity)
-        return torch.autograd.grad(value.sum(), images)
 
     for items, (part,) in calls.over(count * turns, build, ask):
         first, done = int(items[0]), 0

@@ -141,6 +141,29 @@ def attribution_columns(
     )
 
 
+def finding_columns(
+    *,
+    classes: int,
+    key_length: int,
+    explained: bool = True,
+    inputs: tuple[Sequence[int], str] | None = None,
+    extra: Iterable[Column],
+) -> tuple[Column, ...]:
+    """The columns of a store that explains without maps: `features`, `representer`.
+
+    classes: K of `prediction`. explained: whether it is about a class, the `target`, or the image as such. inputs:
+    shape (C, H, W) and type of the images, if they are kept. extra: what the method has found.
+    """
+    target = (Column("target", "<u2", fill=UNKNOWN_LABEL), Column("against", "<u2", fill=UNKNOWN_LABEL))
+    return (
+        *base_columns(key_length),
+        *(target if explained else ()),
+        Column("prediction", "<f4", (classes,)),
+        *extra,
+        *([Column("data", inputs[1], tuple(inputs[0]))] if inputs else []),
+    )
+
+
 def attack_columns(
     *, shape: Sequence[int], classes: int, key_length: int, dtype: str = "<f4", extra: Iterable[Column] = ()
 ) -> tuple[Column, ...]:

@@ -16,7 +16,14 @@ from xaicli.files.columns import DIGEST, Column
 SCHEMA = 1
 CHUNK_BYTES = 1 << 20  # at most, except that a chunk holds at least one number
 SUMMARY_GROUPS = ("curves", "aggregates")
-_SIGNALS = {"attributions": "attribution", "images": "data"}
+SIGNALS = {
+    "attributions": "attribution",
+    "images": "data",
+    "influence": "attribution",
+    "features": "features",
+    "representer": "exciting_value",
+}
+"""Kind -> the column that a viewer plots first, without which there is no such store."""
 OWN_ATTRIBUTES = frozenset(
     ("xaicli_schema", "kind", "job", "job_id", "rows", "content", "history", "NX_class", "signal", "axes", "header")
 )
@@ -77,7 +84,7 @@ class StoreLayout:
     @property
     def signal(self) -> str:
         """The column that a viewer plots first."""
-        return _SIGNALS.get(self.kind, "status")
+        return SIGNALS.get(self.kind, "status")
 
     def column(self, name: str) -> Column:
         """The column of that name."""

@@ -9,6 +9,8 @@ from typing import Any
 
 SCHEMA = 1
 ARTIFACT_KINDS = ("checkpoint", "images", "attributions", "scores", "features", "influence", "representer", "report")
+MAP_KINDS = ("attributions", "influence")
+"""Stores with maps of the explained images in `attribution`."""
 
 Record = dict[str, Any]
 

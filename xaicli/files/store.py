@@ -47,7 +47,7 @@ def open_store(path: str | Path, *, max_memory: int | None = None) -> Store:
 class Store:
     """A read-only view of a store, to be opened with `open_store`; a context manager; its `len` is its rows N.
 
-    path: where it is. kind: "attributions", "images", "scores", ... rows: N.
+    path: where it is. kind: "attributions", "images", "scores", "features", "influence" or "representer". rows: N.
     id: 64 hex digits that name this very content. job_id: those of its job; job: what that was asked to do.
     history: the lineage, oldest first. attributes: the further root attributes. sources: of a scores store, one dict
     for each group /sources/<n>.

@@ -17,7 +17,7 @@ from xaicli.files.checkpoint import CheckpointMeta, read_meta
 from xaicli.files.columns import Status, generate_columns
 from xaicli.files.layout import StoreLayout
 from xaicli.files.parents import Parents
-from xaicli.files.record import Record
+from xaicli.files.record import MAP_KINDS, Record
 from xaicli.files.sources import Sources
 from xaicli.files.store import open_store
 from xaicli.generate.ascend import ascend
@@ -72,7 +72,7 @@ def generate(request: Request, settings: Settings) -> Iterator[Record]:
 
 def _subjects(request: Request, parents: Parents) -> list[Subject]:
     """The checkpoints given, or those of the stores given; a store of maps or images goes with each of them."""
-    maps, images = request.sources.of_kind("attributions"), request.sources.of_kind("images")
+    maps, images = request.sources.of_kind(*MAP_KINDS), request.sources.of_kind("images")
     checkpoints = request.sources.of_kind("checkpoint")
     if not checkpoints and not maps:
         raise UsageError("no checkpoint and no attributions store among the sources; name at least one.")

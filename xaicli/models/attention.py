@@ -75,21 +75,27 @@ def open_functions(graph: fx.GraphModule, values: dict[fx.Node, Any]) -> bool:
 _Steps = tuple[Callable[..., Tensor], list[Any]] | None
 
 
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, scale: float | None = None) -> Tensor:
+def _attend(
+    queries: Tensor, keys: Tensor, values: Tensor, scale: float | None = None, bias: Tensor | None = None
+) -> Tensor:
     width = queries.shape[-1]
-    scaled = queries * (width**-0.5 if scale is None else scale)
-    return torch.matmul(torch.softmax(torch.matmul(scaled, keys.transpose(-2, -1)), -1), values)
+    scores = torch.matmul(queries * (width**-0.5 if scale is None else scale), keys.transpose(-2, -1))
+    return torch.matmul(torch.softmax(scores if bias is None else scores + bias, -1), values)
 
 
 def _dot_product(graph: fx.GraphModule, node: fx.Node, values: dict[fx.Node, Any]) -> _Steps:
-    """The function `scaled_dot_product_attention`, without a mask."""
+    """The function `scaled_dot_product_attention`; of masks, only what is added to the scores."""
     given = _given(node, ("query", "key", "value", "attn_mask", "dropout_p", "is_causal"))
     tokens = [given.pop(name) for name in ("query", "key", "value")]
-    scale = given.pop("scale", None)
+    scale, bias = given.pop("scale", None), given.pop("attn_mask", None)
     if any(given.values()) or not all(isinstance(token, fx.Node) for token in tokens):
         return None
     width = float(values[tokens[0]].shape[-1]) ** -0.5 if scale is None else scale
-    return lambda query, key, value: _attend(query, key, value, width), tokens
+    if bias is None:
+        return lambda query, key, value: _attend(query, key, value, width), tokens
+    if not isinstance(bias, fx.Node) or not values[bias].is_floating_point():
+        return None
+    return lambda query, key, value, bias: _attend(query, key, value, width, bias), [*tokens, bias]
 
 
 def _merging(graph: fx.GraphModule, node: fx.Node, values: dict[fx.Node, Any]) -> _Steps:

@@ -14,14 +14,12 @@ import numpy.typing as npt
 from xaicli.errors import InputError
 from xaicli.files.atomic import publish
 from xaicli.files.store import Store, open_store
+from xaicli.report.colours import draw_map
 from xaicli.report.sheet import to_rgb
 
 INK = "#22223b"
 FOOLED = "#c1121f"
 HELD = "#2a9d8f"
-CLIP = 99.5  # percentile of the absolute map that gets full colour
-
-Map = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -92,25 +90,6 @@ def _side_columns(
         made = store.read(np.array(first), ["data"])["data"]
     columns.append(("class image", [_Cell(to_rgb(image)) for image in made]))
     return columns
-
-
-def draw_map(attribution: Map, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """A map [C, H, W] as colours [H, W, 3] in [0, 1].
-
-    Signed maps are red where they speak for the class and blue against it, on white; maps without negative values glow
-    over the grey image.
-    """
-    from matplotlib import colormaps
-
-    pixels = attribution.sum(0)
-    scale = float(np.percentile(np.abs(pixels), CLIP)) or 1.0
-    if pixels.min() < 0:
-        return np.asarray(colormaps["RdBu_r"](0.5 + 0.5 * np.clip(pixels / scale, -1, 1)))[..., :3]
-    strength = np.clip(pixels / scale, 0, 1)[..., None]
-    grey = np.repeat(image.mean(2, keepdims=True) / 255, 3, axis=2) * 0.75
-    glow = np.asarray(colormaps["inferno"](0.25 + 0.75 * strength[..., 0]))[..., :3]
-    mixed: npt.NDArray[np.float64] = grey * (1 - 0.8 * strength) + glow * 0.8 * strength
-    return mixed
 
 
 def _render(

@@ -73,7 +73,12 @@ def to_rgb(image: npt.NDArray[Any]) -> Pixels:
 
 def save_png(image: Image.Image, path: Path) -> None:
     """Publish a picture: complete or not at all."""
+    with publish(path) as file:
+        file.write(png(image))
+
+
+def png(image: Image.Image) -> bytes:
+    """A picture as a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
-    with publish(path) as file:
-        file.write(buffer.getvalue())
+    return buffer.getvalue()

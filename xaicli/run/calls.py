@@ -14,7 +14,8 @@ from torch import Tensor, fx, nn
 
 from xaicli.models.canonical import canonical
 from xaicli.models.classifier import Classifier
-from xaicli.models.layers import find_layer
+from xaicli.models.head import Head, features_of, find_head
+from xaicli.models.layers import Layer, Layers, look
 from xaicli.models.tail import Tail
 
 Answer = tuple[Tensor, ...]
@@ -41,15 +42,36 @@ class Calls:
         self.forwards = 0
         parameter = next(classifier.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
-        self._layers: dict[str, nn.Module] = {}
+        self._layers: Layers | None = None
+        self._head: Head | None = None
         self._tails: dict[str, Tail] = {}
         self._canonical: fx.GraphModule | None = None
 
+    def apart(self) -> Calls:
+        """The same classifier with a count of its own, for what is asked once a run and belongs to no row."""
+        other = Calls(self.classifier, batch_size=self.batch_size)
+        other._layers, other._head = self._layers, self._head
+        return other
+
+    def find(self, name: str) -> Layer:
+        """A layer with a spatial map by its name."""
+        return self.layers().find(name)
+
+    def layers(self) -> Layers:
+        """All of them; looked for once, because it asks the model about an empty image."""
+        if self._layers is None:
+            self._layers = look(self.classifier)
+        return self._layers
+
     def layer(self, name: str) -> nn.Module:
-        """A layer with a spatial map by its name; found once, because looking asks the model about an empty image."""
-        if name not in self._layers:
-            self._layers[name] = self.classifier.network.get_submodule(find_layer(self.classifier, name).name)
-        return self._layers[name]
+        """The module of such a layer."""
+        return self.classifier.network.get_submodule(self.find(name).name)
+
+    def head(self) -> Head:
+        """The linear layer that makes the logits; found once, with noise."""
+        if self._head is None:
+            self._head = find_head(self.classifier)
+        return self._head
 
     def canonical(self) -> fx.GraphModule:
         """The network as a graph of modules, from normalised images to logits; rewritten and checked on noise once."""
@@ -94,6 +116,19 @@ class Calls:
         """Logits [n, K] of images [n, C, H, W] in [0, 1]."""
         with torch.no_grad():
             return self.each(lambda x: (self.classifier(x),), images)[0]
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [n, K] of images, and the inputs [n, D] of the linear layer that makes them."""
+        head = self.head()
+
+        def ask(images: Tensor) -> Answer:
+            with features_of(head) as captured:
+                logits = self.classifier(images)
+            return logits, captured[0]
+
+        with torch.no_grad():
+            logits, features = self.each(ask, images)
+        return logits, features
 
     def _items(self, start: int, total: int) -> Tensor:
         """The item numbers of one batch, the last item repeated."""

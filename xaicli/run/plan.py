@@ -9,9 +9,10 @@ random stream.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from xaicli.run.random import Stream
@@ -22,17 +23,40 @@ F = TypeVar("F", bound=Function)
 STREAM = "stream"  # the parameter that receives a query's own random stream
 
 
-def forwards(count: Callable[..., int] | int) -> Callable[[F], F]:
+def forwards(count: Callable[..., int] | int, *, tail: bool = False) -> Callable[[F], F]:
     """Declare how many forwards per row a query costs: a number, or a function of facts by their names.
 
     It may name the query's options, `size` (the image's pixels) and `channels` (the number of channels of a layer).
+    tail: they pass through the network above a layer only.
     """
 
     def mark(function: F) -> F:
-        function.forwards = count  # type: ignore[attr-defined]
+        function.forwards, function.tail = count, tail  # type: ignore[attr-defined]
         return function
 
     return mark
+
+
+def spread(query: str, over: str, option: str) -> Callable[[F], F]:
+    """Declare that a method gets a tuple of a query's answers, one for each value of its own option `over`.
+
+    option: what that value is to the query. Methods that ask for single values share the answers.
+    """
+
+    def mark(function: F) -> F:
+        function.spread = {**getattr(function, "spread", {}), query: (over, option)}  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def variants(function: Function, need: str, options: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """The options that a method's need is asked with, one set for each value it is spread over; None if it is not."""
+    if need not in getattr(function, "spread", {}):
+        return None
+    over, option = function.spread[need]  # type: ignore[attr-defined]
+    default = dict(signature(function).options)[over]
+    return [{**options, option: value} for value in options.get(over, default)]
 
 
 @dataclass(frozen=True)
@@ -96,25 +120,39 @@ class Queries:
         *,
         without: str | None = None,
         channels: Callable[[str], int] | None = None,
+        tails: int = 1,
+        facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> int:
         """Forwards per row that these methods cost together; `size` is the image's number of pixels.
 
         `without`: leave out the queries that rest on this root. `channels`: how many a layer has; only the model knows,
-        so it is looked up when a query depends on it.
+        so it is looked up when a query depends on it. `tails`: how many passes through the network above a layer cost
+        as much as a forward. `facts`: what else costs depend on, by name.
         """
-        facts = {"size": size, "channels": channels}
+        facts = {"size": size, "channels": channels, **facts}
         costs: dict[str, int] = {}
-        for function, options in methods:
-            for name in self.below(function):
-                if name in self.roots or (without and without in self.below(self.functions[name])):
+        for function, given in methods:
+            for name, options in self._questions(function, given):
+                if without and without in self.below(self.functions[name]):
                     continue
                 count = getattr(self.functions.get(name), "forwards", 0)
                 if callable(count):
                     used = self.used_options(name, options)
                     names = inspect.signature(count).parameters
                     count = count(**{k: v for k, v in {**used, **facts}.items() if k in names})
+                if getattr(self.functions.get(name), "tail", False):
+                    count = -(-count // tails)
                 costs[self.key(name, options)] = count
         return sum(costs.values())
+
+    def _questions(self, function: Function, options: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Every query that a method rests on, with the options it is asked with."""
+        for need in signature(function).needs:
+            if need not in self.roots:
+                for varied in variants(function, need, options) or [options]:
+                    for name in [*self.below(self.functions[need]), need]:
+                        if name not in self.roots:
+                            yield name, varied
 
 
 class Answers:
@@ -147,9 +185,15 @@ class Answers:
     def call(self, function: Function, options: Mapping[str, Any], key: str) -> Any:
         """Call a method or a query with the answers it names."""
         parts = signature(function)
-        needs = [
-            Stream(self._seed, key, self._index) if need == STREAM else self.ask(need, options) for need in parts.needs
-        ]
+        needs: list[Any] = []
+        for need in parts.needs:
+            varied = variants(function, need, options)
+            if need == STREAM:
+                needs.append(Stream(self._seed, key, self._index))
+            elif varied is None:
+                needs.append(self.ask(need, options))
+            else:
+                needs.append(tuple(self.ask(need, each) for each in varied))
         return function(*needs, **{name: options.get(name, default) for name, default in parts.options})
 
     def method_key(self, name: str, options: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 PLAIN_SECONDS = 30.0
 
@@ -16,6 +16,7 @@ class Progress:
 
     quiet = False
     color = True
+    _shown: ClassVar[Any] = None  # the bar on the terminal
 
     def __init__(self, text: str, total: int, unit: str = "rows") -> None:
         self.text, self.total, self.unit = text, total, unit
@@ -23,6 +24,7 @@ class Progress:
         self._start = self._last = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
+        self._outer: Any = None
 
     def __enter__(self) -> Progress:
         if not Progress.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -33,6 +35,9 @@ class Progress:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Bar(*columns, console=Console(stderr=True, no_color=not Progress.color), transient=True)
             self._task = self._bar.add_task(self.text, total=self.total)
+            self._outer, Progress._shown = Progress._shown, self._bar
+            if self._outer is not None:  # a bar within another takes its place meanwhile
+                self._outer.stop()
             self._bar.start()
         return self
 
@@ -41,6 +46,9 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+            Progress._shown = self._outer
+            if self._outer is not None:
+                self._outer.start()
 
     def advance(self, amount: int = 1, text: str | None = None) -> None:
         """Record finished work and, if given, a new text."""

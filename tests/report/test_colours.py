@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xaicli.report.comparison import draw_map
+from xaicli.report.colours import draw_map
 
 
 def test_signed_maps_are_red_for_and_blue_against() -> None:

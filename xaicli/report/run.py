@@ -1,0 +1,129 @@
+"""One report command: any artifacts become one page, or one picture."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from xaicli.errors import ExistsError, UsageError
+from xaicli.explain.figures import figures
+from xaicli.files.artifact import Artifact
+from xaicli.files.atomic import publish
+from xaicli.files.checkpoint import read_meta
+from xaicli.files.parents import Parents
+from xaicli.files.record import MAP_KINDS, Record, artifact_record
+from xaicli.files.sources import Sources
+from xaicli.files.store import Store, open_store
+from xaicli.report.contact import contact_sheet, same_rows, stacked
+from xaicli.report.explained import explained_images, training_images
+from xaicli.report.page import Section, page
+from xaicli.report.pictures import chosen_rows, maps_picture, neighbours_picture
+from xaicli.report.sheet import png
+from xaicli.run.settings import Settings
+from xaicli.signatures import show
+
+DEFAULT = "report.html"
+ROWS = 10
+CAPTIONS = {
+    "attributions": "The explained class below each image (red: not the true one), and its map.",
+    "influence": "The explained class below each image (red: not the true one); the map of the most influential units, "
+    "which are named below it, the strongest first.",
+    "representer": "The explained class below each image (red: not the true one), then the training images that excite "
+    "and inhibit it: their classes, and what each adds to the logit.",
+}
+
+
+def report(sources: Sources, settings: Settings) -> Iterator[Record]:
+    """Write the page and yield its record."""
+    if not sources.artifacts:
+        raise UsageError("there is nothing to report on among the sources; name a checkpoint or a store.")
+    parents = Parents(sources, settings.parents)
+    path = _place(settings)
+    sections = _sections(sources.artifacts, parents, settings)
+    said = _pictures_alone(sections) if path.suffix == ".png" else page("xaicli report", sections).encode()
+    if path.exists() and not settings.force and path.read_bytes() != said:
+        raise ExistsError(f"'{path}' exists and says something else; choose another -o or add --force.")
+    with publish(path) as file:
+        file.write(said)
+    yield artifact_record(
+        kind="report",
+        path=str(path),
+        id=hashlib.sha256(said).hexdigest(),
+        verb="report",
+        method="",
+        options={},
+        rows=len(sections),
+        failed=0,
+        parents={"sources": [{"id": one.id, "path": str(one.path)} for one in sources.artifacts]},
+        metrics={},
+    )
+
+
+def _place(settings: Settings) -> Path:
+    output = settings.output or DEFAULT
+    path = Path(output)
+    return path / DEFAULT if output.endswith("/") or path.is_dir() else path
+
+
+def _sections(artifacts: Sequence[Artifact], parents: Parents, settings: Settings) -> list[Section]:
+    """A section for each artifact; maps of the same images are drawn beside each other, in one that comes first."""
+    with ExitStack() as opened:
+        maps = [opened.enter_context(open_store(one.path)) for one in artifacts if one.kind == "attributions"]
+        groups = [group for group in same_rows(maps) if len(group) > 1]
+        together = {store.id for group in groups for store in group}
+        sheets = [_sheet(group, parents, settings) for group in groups]
+    return [*sheets, *(_section(one, parents, settings, drawn=one.id in together) for one in artifacts)]
+
+
+def _sheet(stores: Sequence[Store], parents: Parents, settings: Settings) -> Section:
+    first = stores[0]
+    images, rows = explained_images(first, parents, settings), chosen_rows(first, settings.limit or ROWS)
+    facts = {"checkpoint": first.job["parents"]["checkpoint"], "methods": len(stores), "images": first.rows}
+    return Section("Maps of the same images", facts, contact_sheet(stores, images, rows), CAPTIONS["attributions"])
+
+
+def _pictures_alone(sections: Sequence[Section]) -> bytes:
+    pictures = [section.picture for section in sections if section.picture is not None]
+    if not pictures:
+        raise UsageError("none of these sources is drawn as a picture; name a page with -o FILE.html.")
+    return png(stacked(pictures))
+
+
+def _section(artifact: Artifact, parents: Parents, settings: Settings, *, drawn: bool) -> Section:
+    """What an artifact was made by, its figures, and, unless it is drawn elsewhere, the picture of its kind."""
+    made = f"{artifact.job.get('verb')} {artifact.job.get('method') or ''}".strip()
+    given = dict(artifact.job.get("options") or {})
+    options = ", ".join(f"{k}={show(tuple(v) if isinstance(v, list) else v)}" for k, v in given.items())
+    facts: dict[str, Any] = {"kind": artifact.kind, "made by": made, "options": options or "none", "id": artifact.id}
+    if artifact.kind == "checkpoint":
+        meta, _ = read_meta(artifact.path)
+        return Section(artifact.stem, facts | {"architecture": meta.arch["name"]} | _shown(meta.metrics))
+    with open_store(artifact.path) as store:
+        facts["rows"] = store.rows
+        if artifact.job.get("verb") == "explain":
+            facts |= _shown(figures(store))
+        picture = None if drawn else _picture(store, parents, settings.limit or ROWS, settings)
+        return Section(artifact.stem, facts, picture, CAPTIONS.get(artifact.kind, ""))
+
+
+def _picture(store: Store, parents: Parents, most: int, settings: Settings) -> Image.Image | None:
+    if store.kind not in CAPTIONS:
+        return None
+    images = explained_images(store, parents, settings)
+    rows = chosen_rows(store, most)
+    if store.kind in MAP_KINDS:
+        return maps_picture(store, images, rows)
+    _, channels, height, width = images(rows[:1]).shape
+    return neighbours_picture(store, images, training_images(store, (channels, height, width), parents, settings), rows)
+
+
+def _shown(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Figures as a reader takes them in."""
+    return {
+        name.replace("_", " "): f"{value:.4g}" if isinstance(value, float) else value for name, value in metrics.items()
+    }
