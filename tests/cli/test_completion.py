@@ -22,7 +22,7 @@ def test_every_name_with_its_summary() -> None:
 @pytest.mark.parametrize(
     ("verb", "typed", "offered"),
     [
-        ("explain", "in", ["input-x-gradient", "integrated-gradients"]),
+        ("explain", "in", ["input-x-gradient", "integrated-gradients", "influence"]),
         ("attack", "p", ["pgd"]),
         ("attack", "x", []),
         ("attack", "pgd:st", ["pgd:step=", "pgd:steps="]),

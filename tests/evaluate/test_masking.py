@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.evaluate.questions import answers_of, value
-from tests.nets import small_net, some_images
+from tests.nets import linear, small_net, some_images
 
 NET = small_net(3)
 IMAGES = some_images(6, NET)
@@ -49,3 +49,26 @@ def test_the_two_share_their_masked_images() -> None:
     answers = answers_of(NET, IMAGES, MAPS)
     value("average-drop", answers), value("increase-in-confidence", answers)
     assert answers.ask("subject", {}).calls.forwards == 12  # the images and the masked images
+
+
+@pytest.mark.parametrize("mask", ["soft", "binary"])
+def test_average_gain_is_the_share_of_the_room_above(mask: str) -> None:
+    answers = answers_of(NET, IMAGES, MAPS)
+    drop, _ = expected(mask)
+    whole, seen = p(IMAGES), answers.ask("masked_score", {"mask": mask}).numpy()
+    gain = np.maximum(0, seen - whole) / (1 - whole)
+    assert (np.nan_to_num(gain) > 0).any() and ((drop > 0) <= (gain == 0)).all()
+    assert value(f"average-gain:mask={mask}", answers) == pytest.approx(gain, abs=1e-12, nan_ok=True)
+
+
+def test_average_gain_near_certainty_keeps_its_digits_and_certainty_leaves_no_room() -> None:
+    """f = (k s, 0) for the sum s of the pixels: 1 - p = 1/(1 + exp(k s)), in float32 too."""
+    images = torch.tensor([0.5, 0.5, 0.5]).view(3, 1, 1, 1).repeat(1, 1, 1, 2)
+    maps = torch.tensor([[[1.0, 1.0]], [[1.0, 0.0]], [[1.0, 1.0]]])
+    net = linear(torch.tensor([[26.0, -2.0], [0.0, 0.0]]).view(2, 1, 1, 2))  # the second pixel takes a little away
+    room, left = 1 / (1 + np.exp(12)), 1 / (1 + np.exp(13))
+    assert value("average-gain:mask=binary", answers_of(net, images, maps)) == pytest.approx(
+        [0, (room - left) / room, 0], rel=1e-5
+    )
+    sure = linear(torch.tensor([[30.0, 0.0], [0.0, 0.0]]).view(2, 1, 1, 2))
+    assert np.isnan(value("average-gain:mask=binary", answers_of(sure, images, maps))).all()  # 1 - Y = 3e-7

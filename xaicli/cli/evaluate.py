@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,13 +11,18 @@ import typer
 from xaicli.cli.completion import complete
 from xaicli.cli.options import Reading, command
 from xaicli.cli.whole import produce
+from xaicli.errors import UsageError
+from xaicli.files.record import Record
 from xaicli.methods import parse_spec
+from xaicli.run.settings import Settings
 
 EXAMPLES = """
 xaicli evaluate digits-cnn-standard.safetensors
 xaicli evaluate digits-cnn-standard.pgd.h5
 xaicli evaluate maps/*.h5
 xaicli evaluate maps/*.h5 -k deletion -k n-ord:steps=all --baseline black,blur
+xaicli evaluate maps/*.h5 -k all --masks masks.npy --csv scores.csv --latex scores.tex
+xaicli evaluate maps.scores.h5 --format table
 xaicli explain m.safetensors --data shapes -m gradcam | xaicli evaluate - -k pointing-game
 """
 
@@ -36,7 +43,7 @@ def evaluate(
             "--metric",
             metavar="NAME[:k=v,...]",
             autocompletion=complete("evaluate"),
-            help="Metric; repeatable; the kind's usual ones by default.",
+            help="Metric, or `all` that fit; repeatable; the kind's usual ones by default.",
         ),
     ] = None,
     data: Annotated[
@@ -45,7 +52,7 @@ def evaluate(
     baseline: Annotated[
         str | None,
         typer.Option(
-            "--baseline", metavar="LIST", help="What replaces pixels: black,white,mean,blur,noise,salt-pepper."
+            "--baseline", metavar="LIST", help="What replaces pixels: black,white,mean,blur,noise,salt-pepper,road."
         ),
     ] = None,
     quantity: Annotated[
@@ -55,18 +62,52 @@ def evaluate(
         str,
         typer.Option("--reduce", metavar="auto|sum|abs-sum|max", help="How a map's channels become one value a pixel."),
     ] = "auto",
+    masks: Annotated[
+        Path | None,
+        typer.Option("--masks", metavar="FILE", help="Object masks [N, H, W] of the data's rows: .npy, .npz or .h5."),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE.csv", help="The scores as a table too, a line for each.")
+    ] = None,
+    latex: Annotated[
+        Path | None, typer.Option("--latex", metavar="FILE.tex", help="The scores for a paper too, with booktabs.")
+    ] = None,
     *,
     common: Reading,
 ) -> int:
     """Judge checkpoints, attacked images or attributions: a scores store, and a record per metric with its interval."""
     for text in metric or ():
-        parse_spec("evaluate", text)
+        if text != "all":
+            parse_spec("evaluate", text)
+    baselines = _baselines(baseline)
+    from xaicli.cli.paper import KINDS, Papers
+
+    papers = Papers(csv, latex)
+    if papers.wanted and not common.settings.shard.is_whole:
+        raise UsageError("a shard has no scores for --csv and --latex; `xaicli evaluate` the merged store with them.")
     from xaicli.files.sources import gather
 
     settings, found = common.settings, gather(sources)  # mistakes show before torch is imported
     from xaicli.evaluate.run import evaluate
     from xaicli.evaluate.subject import Request
 
-    baselines = [name.strip() for name in baseline.split(",")] if baseline else []
-    request = Request(found, metric or (), data, quantity, baselines, reduce)
-    return produce(settings, 1, ".h5", lambda settings: evaluate(request, settings))
+    request = Request(found, metric or (), data, quantity, baselines, reduce, masks)
+
+    def work(settings: Settings) -> Iterator[Record]:
+        scores = []
+        for record in evaluate(request, settings):
+            yield record
+            if record["kind"] in KINDS:
+                scores.append(record)
+        if scores:
+            papers.write(scores)
+
+    return produce(settings, 1, ".h5", work)
+
+
+def _baselines(text: str | None) -> list[str]:
+    """The names in --baseline."""
+    names = [] if text is None else [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UsageError(f"--baseline '{text}' is no list of names; write them with commas, such as black,blur.")
+    return names

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from xaicli.cli.metric_page import metric_page
 from xaicli.cli.options import Display, command
 from xaicli.cli.output import OUTPUT
 from xaicli.errors import UsageError, nearest
@@ -54,6 +55,8 @@ def _record(method: Method, *, whole: bool) -> dict[str, object]:
     if whole:
         types = {option.key: option.type_text for option in method.options}
         record |= {"types": types, "description": method.description}
+        if method.verb == "evaluate":
+            record |= metric_page(method).record
     return record
 
 
@@ -66,4 +69,6 @@ def _page(method: Method) -> str:
         lines += [f"  {o.key:<{width}}  {o.type_text}, default {show(o.default)}" for o in method.options]
     else:
         lines.append("It has no options.")
+    if method.verb == "evaluate":
+        lines += ["", *metric_page(method).lines]
     return "\n".join(lines)

@@ -1,68 +1,103 @@
-"""From per-row scores to aggregates: one mean with its interval per source and metric."""
+"""From per-row scores to aggregates: means with intervals, standings of the explainers, agreement of their rankings."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from xaicli.evaluate.metric import name_metrics, used_quantity
-from xaicli.evaluate.statistics import mean_estimate, proportion_estimate
+import numpy as np
+
+from xaicli.evaluate.concordance import concordance
+from xaicli.evaluate.contestants import Contestant, contestants
+from xaicli.evaluate.metric import Metric, name_metrics, used_quantity
+from xaicli.evaluate.pairs import summarise_pairs
+from xaicli.evaluate.standings import Standing, stand
+from xaicli.evaluate.statistics import Estimate, Values, mean_estimates, proportion_estimate
 from xaicli.files.columns import Status
 from xaicli.files.merge import MergedRows
-from xaicli.files.record import Record, plain_record
-from xaicli.files.store import Store
 from xaicli.methods import recorded_spec
+
+SIGNS = {"lower": -1, "higher": 1}
+
+Entry = dict[str, Any]
 
 
 def summarise_scores(rows: MergedRows) -> dict[str, str]:
-    """What a scores store computes from all its rows, as its job says; rows that failed are left out."""
-    job = rows.layout.job
+    """What a scores store computes from all its rows, as its job says; rows that failed are left out.
+
+    `scores` has one entry per source and column, `concordance` one per column and group of explainers, on how far the
+    rows agree in ranking them, and one per group on how far the metrics do; `pairs` those of metrics of two explainers.
+    """
+    job, sources = rows.layout.job, rows.layout.sources
     metrics = name_metrics([recorded_spec("evaluate", name, options) for name, options in job["metrics"]])
+    everyone = contestants(sources, [source["parents"] for source in sources])
+    groups = [[one for one in everyone if one.group == group] for group in range(1 + max(c.group for c in everyone))]
     ok = rows.column("status") == Status.OK
-    found = []
-    for number, source in enumerate(rows.layout.sources):
-        for metric in metrics:
-            for label in metric.columns:
-                values = rows.column(f"sources/{number}/{label}")[ok]
-                hits = metric.is_proportion and label == metric.label
-                estimate = proportion_estimate(values) if hits else mean_estimate(values, seed=job["seed"])
-                found.append(
+    scores: list[Entry] = []
+    agreement: list[Entry] = []
+    rankings: dict[int, dict[str, list[float | None]]] = {group: {} for group in range(len(groups))}
+    for metric in metrics:
+        for label in () if metric.is_paired else metric.columns:
+            columns = [rows.column(f"sources/{number}/{label}")[ok] for number in range(len(sources))]
+            estimates = _estimates(metric, columns, job["seed"])
+            standings: dict[int, Standing] = {}
+            for group, members in enumerate(groups):
+                standings |= _standings(metric, label, members, columns, estimates)
+                ranked = [one.number for one in members if not one.control]
+                agreement += _agreement(group, ranked, [columns[n] for n in ranked], metric=label)
+                if label == metric.label and (sign := SIGNS.get(metric.better(label))):
+                    values = [estimates[number].value for number in ranked]
+                    rankings[group][label] = [None if value is None else sign * value for value in values]
+            for number, source in enumerate(sources):
+                scores.append(
                     {
                         "source": number,
                         "method": source["method"],
                         "metric": label,
                         "quantity": used_quantity(metric),
                         "options": metric.spec.record,
-                        **asdict(estimate),
+                        "better": metric.better(label),
+                        "proportion": metric.is_proportion,
+                        **asdict(estimates[number]),
+                        **asdict(standings[number]),
                     }
                 )
-    return {"aggregates/scores": json.dumps(found, sort_keys=True)}
+    for group, members in enumerate(groups):
+        ranked = [one.number for one in members if not one.control]
+        whole = {name: marks for name, marks in rankings[group].items() if None not in marks}
+        agreement += _agreement(group, ranked, list(np.array(list(whole.values()), float).T), metrics=list(whole))
+    return {
+        "aggregates/scores": json.dumps(scores, sort_keys=True),
+        "aggregates/concordance": json.dumps(agreement, sort_keys=True),
+        "aggregates/pairs": json.dumps(summarise_pairs(rows, metrics, ok), sort_keys=True),
+    }
 
 
-def stored_metric_records(store: Store, record: Record) -> Iterator[Record]:
-    """The aggregates of a scores store as records; parents are named by id alone."""
-    parents = [dict(source["parents"]) for source in store.sources]
-    yield from metric_records(json.loads(store.aggregates()["scores"]), parents, record)
+def _estimates(metric: Metric, columns: Sequence[Values], seed: int) -> list[Estimate]:
+    if metric.is_proportion:
+        return [proportion_estimate(values) for values in columns]
+    return mean_estimates(columns, seed=seed)
 
 
-def metric_records(
-    aggregates: Sequence[Mapping[str, Any]], parents: Sequence[Mapping[str, Any]], scores: Mapping[str, Any]
-) -> Iterator[Record]:
-    """Aggregates as records, each with its source's parents and the scores store it comes from."""
-    for entry in aggregates:
-        lineage = {**parents[entry["source"]], "scores": {"id": scores["id"], "path": scores["path"]}}
-        yield plain_record(
-            "metric",
-            metric=entry["metric"],
-            method=entry["method"],
-            value=entry["value"],
-            low=entry["low"],
-            high=entry["high"],
-            n=entry["n"],
-            undefined=entry["undefined"],
-            quantity=entry["quantity"],
-            options=entry["options"],
-            parents=lineage,
-        )
+def _standings(
+    metric: Metric,
+    label: str,
+    members: Sequence[Contestant],
+    columns: Sequence[Values],
+    estimates: Sequence[Estimate],
+) -> Mapping[int, Standing]:
+    sign = SIGNS.get(metric.better(label))
+    numbers = [one.number for one in members]
+    if sign is None:
+        return {number: Standing() for number in numbers}
+    means = [estimates[number].value for number in numbers]
+    found = stand([columns[number] for number in numbers], means, [one.control for one in members], sign)
+    return dict(zip(numbers, found, strict=True))
+
+
+def _agreement(group: int, sources: Sequence[int], columns: Sequence[Values], **of: Any) -> list[Entry]:
+    """How far raters (rows, or metrics) agree in ranking these sources; columns: what each source got, [raters]."""
+    found = concordance(np.stack(columns, axis=1)) if len(columns) > 1 else None
+    return [{"group": group, "sources": list(sources), **of, **asdict(found)}] if found else []

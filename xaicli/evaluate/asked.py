@@ -12,6 +12,7 @@ from xaicli.run.calls import Calls
 from xaicli.run.plan import forwards
 from xaicli.run.random import Stream
 
+_NAMES = {"noise": "uniform", "own": "black"}  # a map's own baseline, where nothing says which it is
 TINY = 1e-6  # below it a share is undefined
 
 
@@ -47,7 +48,7 @@ def image_score(subject: Subject, logits: Tensor, *, quantity: str = "logit") ->
 
 def baseline_image(image: Tensor, stream: Stream, *, baseline: str = "black") -> Tensor:
     """What replaces removed pixels, [n, C, H, W]."""
-    return make_baseline("uniform" if baseline == "noise" else baseline, image, stream)
+    return make_baseline(_NAMES.get(baseline, baseline), image, stream)
 
 
 @forwards(1)

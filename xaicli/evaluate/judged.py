@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ import torch
 from torch import Tensor
 
 from xaicli.data.dataset import Dataset, to_float
-from xaicli.errors import InputError
+from xaicli.errors import InputError, UsageError
 from xaicli.evaluate.aggregate import summarise_scores
 from xaicli.evaluate.asked import Subject
 from xaicli.evaluate.layout import scores_layout
 from xaicli.evaluate.metric import Metric, planned_forwards
+from xaicli.evaluate.neighbours import TrainingRows, read_pieces
 from xaicli.evaluate.queries import EVALUATE
 from xaicli.evaluate.subject import Judged, Request
+from xaicli.explain.training import Training, compute_training
 from xaicli.files.artifact import Artifact
 from xaicli.files.columns import Status
 from xaicli.files.parents import Parents
@@ -74,7 +77,7 @@ def judge_models(
     """Plan the scores of checkpoints on the same rows of a data set."""
     cases = gather_cases(request.sources, parents, request.data, settings)
     sources = [Source(_recipe(case), {}, case, case.inputs) for case in cases]
-    return _judge(sources, request, metrics, None, settings)
+    return _judge(sources, request, metrics, None, settings, lambda case: _training_rows(case, parents, settings))
 
 
 def judge_images(
@@ -117,6 +120,7 @@ def _judge(
     metrics: Sequence[Metric],
     original: Dataset | None,
     settings: Settings,
+    training: Callable[[Case], TrainingRows] | None = None,
 ) -> Judged:
     first = sources[0]
     for source in sources[1:]:
@@ -145,7 +149,7 @@ def _judge(
     )
 
     def ready() -> Compute:
-        work = _Work(sources, metrics, original, settings)
+        work = _Work(sources, metrics, original, settings, training)
 
         def compute(rows: Rows, wanted: Sequence[int]) -> Mapping[int, Result]:
             with memory_guard(settings.call_rows):
@@ -170,11 +174,37 @@ def _data(source: Source) -> Any:
     return source.case.job_parents["data"]
 
 
+def _training_rows(case: Case, parents: Parents, settings: Settings) -> TrainingRows:
+    """What a checkpoint was trained on, opened when it is first needed."""
+    recorded, dataset = {**dict(case.meta.data or {}), "split": "train"}, case.inputs.dataset
+    if not recorded.get("name"):
+        raise UsageError(
+            f"'{case.checkpoint.path.name}' does not say what data it was trained on, so it has no neighbours there; "
+            "leave class-consistency out."
+        )
+
+    @cache
+    def training() -> Dataset:
+        return reopen_data(recorded, case.meta.shape, parents, settings)
+
+    @cache
+    def features(calls: Calls) -> Training:
+        return compute_training(training(), calls)
+
+    numbered = dataset.name == recorded["name"] and dataset.split != "test"
+    return TrainingRows(lambda: read_pieces(training()), features, numbered)
+
+
 class _Work:
     """The open models of one run."""
 
     def __init__(
-        self, sources: Sequence[Source], metrics: Sequence[Metric], original: Dataset | None, settings: Settings
+        self,
+        sources: Sequence[Source],
+        metrics: Sequence[Metric],
+        original: Dataset | None,
+        settings: Settings,
+        training: Callable[[Case], TrainingRows] | None,
     ) -> None:
         device = prepare(settings)
         self.sources, self.metrics, self.original, self.seed = sources, metrics, original, settings.seed
@@ -185,6 +215,9 @@ class _Work:
             if checkpoint.id not in self.calls:
                 classifier = load_classifier(checkpoint.path, device=device, arch=settings.arch)
                 self.calls[checkpoint.id] = Calls(classifier, batch_size=settings.call_rows)
+        self.training: dict[str, TrainingRows] = {}
+        if training is not None and any("training" in metric.needs for metric in metrics):
+            self.training = {source.case.checkpoint.id: training(source.case) for source in sources}
 
     def score(self, rows: Rows) -> Columns:
         """Columns of some rows over all sources and metrics."""
@@ -213,6 +246,8 @@ class _Work:
         roots: dict[str, Any] = {"subject": Subject(calls, images, labels, nothing), "labels": labels}
         if self.original is not None:
             roots["clean"] = self._clean(rows, images)
+        if self.training:
+            roots["training"] = self.training[source.case.checkpoint.id]
         return Answers(EVALUATE, roots, seed=self.seed, index=tuple(int(number) for number in rows.index))
 
     def _clean(self, rows: Rows, images: Tensor) -> Tensor:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from xaicli.errors import InputError, UsageError
 from xaicli.evaluate.aggregate import summarise_scores
+from xaicli.evaluate.forecast import forecast
 from xaicli.evaluate.layout import scores_layout
 from xaicli.evaluate.map_scorer import MapScorer
-from xaicli.evaluate.metric import Metric, name_metrics, planned_forwards
-from xaicli.evaluate.sources import common_index, find_sources, open_rows
-from xaicli.evaluate.subject import Judged, Request
+from xaicli.evaluate.metric import Metric, name_metrics
+from xaicli.evaluate.object_masks import find_masks
+from xaicli.evaluate.reduce import REDUCTIONS
+from xaicli.evaluate.sources import Source, common_index, find_sources, open_rows
+from xaicli.evaluate.subject import EVERY, Judged, Request
+from xaicli.explain.background import Background, background_of
 from xaicli.files.artifact import Artifact
+from xaicli.files.checkpoint import read_meta
 from xaicli.files.parents import Parents
 from xaicli.methods import parse_spec
+from xaicli.models.classifier import Classifier
+from xaicli.models.load import load_classifier
 from xaicli.run.blocks import Result, auto_block
+from xaicli.run.calls import Calls
+from xaicli.run.cases import Case
 from xaicli.run.device import memory_guard
 from xaicli.run.inputs import Rows, match_rows
 from xaicli.run.job import make_job
@@ -26,7 +35,6 @@ from xaicli.run.selection import choose
 from xaicli.run.settings import Settings
 
 WITH_MASKS = ("pointing-game", "relevance-mass")
-REDUCTIONS = ("auto", "sum", "abs-sum", "max")
 
 
 def judge_maps(
@@ -43,17 +51,20 @@ def judge_maps(
         original.name if original else dataset.name, sources[0].store.column("label").astype(np.int64), settings
     )
     inputs = match_rows(dataset, index[chosen], first.path.name)
-    has_masks = original is not None and original.masks([0]) is not None
-    metrics = _fit_to_masks(metrics, request, has_masks)
+    masks = find_masks(request.masks, original, dataset)
+    metrics = _fit_to_masks(metrics, request, masks is not None)
+    if EVERY in request.metrics and not all(source.is_known for source in sources):
+        metrics = [metric for metric in metrics if "explainers" not in metric.needs]
     size = dataset.height * dataset.width
-    subjects = {(source.checkpoint.id, source.artifact.job["target"]) for source in sources}
-    forwards = planned_forwards(metrics, len(sources), size, len(subjects))
+    forwards = forecast(
+        metrics, sources, size, lambda one: one.asked(request.reduce, settings.seed), _network(settings)
+    )
     block = auto_block(forwards, settings.block)
     documents = [source.document for source in sources]
     job = make_job(
         "evaluate",
         None,
-        {"attributions": [artifact.id for artifact in artifacts], "masks": original.digest if original else None},
+        {"attributions": [artifact.id for artifact in artifacts], "masks": masks.digest if masks else None},
         settings,
         block=block,
         extra={"metrics": [[metric.spec.name, metric.spec.record] for metric in metrics], "reduce": request.reduce},
@@ -62,7 +73,11 @@ def judge_maps(
     layout = scores_layout(job, first.history, inputs, block, metrics, documents, size, dataset.classes)
 
     def ready() -> Compute:
-        work = MapScorer(sources, metrics, original, settings, request.reduce)
+        def background(source: Source, calls: Calls) -> Background:
+            case = Case(source.checkpoint, read_meta(source.checkpoint.path)[0], inputs, None, "")
+            return background_of(case, parents, settings, calls)
+
+        work = MapScorer(sources, metrics, masks, settings, request.reduce, background)
 
         def compute(rows: Rows, wanted: Sequence[int]) -> Mapping[int, Result]:
             with memory_guard(settings.call_rows):
@@ -83,6 +98,19 @@ def judge_maps(
     return Judged(Group(inputs, [plan], ready, f"evaluate ({names})"), [source.parents for source in sources])
 
 
+def _network(settings: Settings) -> Callable[[Source], Classifier]:
+    """Loads a source's model on the CPU, once, for what only it knows."""
+    known: dict[str, Classifier] = {}
+
+    def load(source: Source) -> Classifier:
+        id = source.checkpoint.id
+        if id not in known:
+            known[id] = load_classifier(source.checkpoint.path, arch=settings.arch)
+        return known[id]
+
+    return load
+
+
 def _stem(artifact: Artifact) -> str:
     """The name of what was explained: the store's own name without its method."""
     stem, dot, _ = artifact.stem.rpartition(".")
@@ -91,11 +119,14 @@ def _stem(artifact: Artifact) -> str:
 
 def _fit_to_masks(metrics: Sequence[Metric], request: Request, has_masks: bool) -> list[Metric]:
     """With masks and no metric named, localisation is judged too; without masks it cannot be."""
-    needing = [metric.spec.name for metric in metrics if "mask" in metric.needs]
+    needing = [metric for metric in metrics if "mask" in metric.needs]
     if needing and not has_masks:
-        raise InputError(
-            f"'{needing[0]}' needs object masks, which this data does not have; use --data shapes or leave it out."
-        )
+        if EVERY not in request.metrics:
+            raise InputError(
+                f"'{needing[0].spec.name}' needs object masks, which this data does not have; "
+                "give them with --masks FILE, or leave it out."
+            )
+        return [metric for metric in metrics if metric not in needing]
     if has_masks and not request.metrics:
         return [*metrics, *name_metrics([parse_spec("evaluate", name) for name in WITH_MASKS])]
     return list(metrics)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from xaicli.errors import UsageError
+from xaicli.evaluate.direction import Better, better
 from xaicli.evaluate.queries import EVALUATE
 from xaicli.evaluate.scores import Curves, Scores
 from xaicli.methods import Spec
@@ -37,9 +39,20 @@ class Metric:
         return str(self.function.__annotations__.get("return")) == "Hits"
 
     @property
+    def is_paired(self) -> bool:
+        """Whether it compares two explainers, and is asked of each pair."""
+        return "other" in self.needs
+
+    @property
     def columns(self) -> list[str]:
         """The names of its figures, the metric's own first."""
         return [self.label, *(f"{self.label}-{part}" for part in getattr(self.function, "parts", ()))]
+
+    def better(self, column: str) -> Better:
+        """Which way of one of its columns is better."""
+        own = better(self.spec.method.summary)
+        others: Mapping[str, Better] = getattr(self.function, "better", {})
+        return others.get(column.removeprefix(f"{self.label}-"), own) if column != self.label else own
 
     def points(self, size: int) -> int:
         """Points of its mean curve for images of so many pixels, 0 without one."""
@@ -71,22 +84,30 @@ def name_metrics(specs: Sequence[Spec]) -> list[Metric]:
     return named
 
 
-def planned_forwards(metrics: Sequence[Metric], sources: int, size: int, subjects: int = 1) -> int:
+def planned_forwards(
+    metrics: Sequence[Metric],
+    sources: int,
+    size: int,
+    subjects: int = 1,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> int:
     """Forwards per row of all metrics over so many explainers.
 
-    subjects: pairs of a model and a target rule; what does not depend on the explainer counts once for each.
+    subjects: pairs of a model and a target rule; what does not depend on the explainer counts once for each. facts:
+    those of again.py, for metrics that ask the explainers again.
     """
     methods = [(metric.function, metric.spec.options) for metric in metrics]
-    everything = EVALUATE.planned(methods, size)
-    common = EVALUATE.planned(methods, size, without="attribution")
+    everything = EVALUATE.planned(methods, size, facts=facts)
+    common = EVALUATE.planned(methods, size, without="attribution", facts=facts)
     return subjects * common + sources * (everything - common)
 
 
 def used_quantity(metric: Metric) -> str | None:
     """The quantity a metric looked at, for its record; None for one that follows no output of the model."""
-    if "quantity" in metric.spec.options:
-        return str(metric.spec.options["quantity"])
-    return "probability" if "masked_score" in metric.needs else None
+    for option in ("quantity", "score"):
+        if option in metric.spec.options:
+            return str(metric.spec.options[option])
+    return getattr(metric.function, "quantity", None) or ("probability" if "masked" in metric.needs else None)
 
 
 def _label(spec: Spec) -> str:

@@ -32,7 +32,7 @@ SSIM_WINDOW = 11  # pixels of the Gaussian window, sigma 1.5
 
 @reports(parts=("linf", "psnr", "ssim"))
 def perturbation(image: Tensor, clean: Tensor) -> Scores:
-    """Size of the change: the l2 norm, with the linf norm, PSNR and SSIM beside it (Wang et al., 2004).
+    """Size of the change in l2, with linf, PSNR and SSIM beside it; neither is better (Wang et al., 2004).
 
     In pixel values of [0, 1]; PSNR in dB, undefined for an unchanged image; SSIM in a Gaussian window of sigma 1.5,
     undefined for images smaller than its 11 pixels.

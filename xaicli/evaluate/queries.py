@@ -1,15 +1,49 @@
 """What metrics ask of a model: responses to perturbed images, each asked once and shared by all metrics.
 
 A root `attribution` or `mask` makes an answer belong to one explainer; everything else is shared between explainers.
+What asks the explainers again is shared too: the root `explainers` is all of them, `explainer` the number of one. Of a
+pair, `attribution` and `other` are the maps.
 """
 
 from __future__ import annotations
 
-from xaicli.evaluate import asked, masked, walks
+from xaicli.evaluate import (
+    asked,
+    cells,
+    forgetful,
+    information,
+    masked,
+    nearby,
+    neighbours,
+    patches,
+    paths,
+    positives,
+    road,
+    subsets,
+    tops,
+    walks,
+)
 from xaicli.run.plan import Queries
 
-MODULES = (asked, masked, walks)
+MODULES = (
+    asked,
+    cells,
+    forgetful,
+    information,
+    masked,
+    nearby,
+    neighbours,
+    patches,
+    paths,
+    positives,
+    road,
+    subsets,
+    tops,
+    walks,
+)
 EVALUATE = Queries(
     {query.__name__: query for module in MODULES for query in module.QUERIES},
-    frozenset({"subject", "attribution", "mask", "labels", "clean"}),
+    frozenset(
+        {"subject", "attribution", "signed", "mask", "labels", "clean", "training", "explainers", "explainer", "other"}
+    ),
 )

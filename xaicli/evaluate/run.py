@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from xaicli.errors import UsageError
-from xaicli.evaluate.aggregate import metric_records, stored_metric_records
 from xaicli.evaluate.judged import judge_images, judge_models
-from xaicli.evaluate.maps import WITH_MASKS, judge_maps
+from xaicli.evaluate.maps import judge_maps
 from xaicli.evaluate.metric import Metric, name_metrics
-from xaicli.evaluate.subject import Judged, Request
+from xaicli.evaluate.queries import EVALUATE
+from xaicli.evaluate.records import metric_records
+from xaicli.evaluate.subject import EVERY, Judged, Request
 from xaicli.files.artifact import Artifact
 from xaicli.files.parents import Parents
-from xaicli.files.record import Record
+from xaicli.files.record import MAP_KINDS, Record
 from xaicli.files.store import open_store
-from xaicli.methods import Spec, parse_spec
+from xaicli.methods import Spec, names, parse_spec
+from xaicli.run.plan import STREAM
 from xaicli.run.produce import produce
 from xaicli.run.settings import Settings
 
@@ -26,24 +27,32 @@ DEFAULTS = {
     "attributions": ("deletion", "insertion", "average-drop", "increase-in-confidence"),
 }
 ROOTS = {
-    "checkpoint": {"subject", "labels"},
+    "checkpoint": {"subject", "labels", "training"},
     "images": {"subject", "labels", "clean"},
     "generated images": {"subject", "labels"},
-    "attributions": {"subject", "labels", "attribution", "mask"},
+    "attributions": {"subject", "labels", "attribution", "signed", "mask", "explainers", "explainer", "other"},
 }
+FEW = 5  # names that an error lists
 ORDER = ("scores", "attributions", "images", "checkpoint")
+KINDS = {kind: (kind,) for kind in ORDER} | {"attributions": MAP_KINDS}
+"""What counts as a subject of each kind; other kinds of stores are left to those who can use them."""
 
 
 def evaluate(request: Request, settings: Settings) -> Iterator[Record]:
     """Evaluate and yield the record of the scores store and one record per aggregate."""
-    kind = next((kind for kind in ORDER if request.sources.of_kind(kind)), None)
+    kind = next((kind for kind in ORDER if request.sources.of_kind(*KINDS[kind])), None)
     if kind is None:
-        raise UsageError("nothing to evaluate among the sources; name a checkpoint or a store.")
-    subjects = request.sources.of_kind(kind)
+        found = " and ".join(sorted({artifact.kind for artifact in request.sources.artifacts})) or "nothing"
+        raise UsageError(
+            f"no metric judges {found}; name a checkpoint or a store of images, attributions, influence or scores."
+        )
+    subjects = request.sources.of_kind(*KINDS[kind])
     if kind == "scores":
         for artifact in subjects:
-            yield from _again(artifact)
+            yield from _again(artifact, request)
         return
+    if request.masks is not None and kind != "attributions":
+        raise UsageError(f"--masks is for judging attributions, and these are a subject of kind {kind}; leave it out.")
     parents = Parents(request.sources, settings.parents)
     if kind == "attributions":
         judged = judge_maps(subjects, request, _metrics(kind, request), parents, settings)
@@ -61,37 +70,64 @@ def _finish(judged: Judged, settings: Settings) -> Iterator[Record]:
         yield record
         if record["kind"] == "scores":
             with open_store(record["path"]) as store:
-                yield from metric_records(json.loads(store.aggregates()["scores"]), judged.parents, record)
+                yield from metric_records(store, judged.parents, record)
 
 
-def _again(artifact: Artifact) -> Iterator[Record]:
-    """The aggregates of a scores store, once more."""
+def _again(artifact: Artifact, request: Request) -> Iterator[Record]:
+    """The aggregates of a scores store, once more; parents have the paths of those that are given beside it."""
+    given = {source.id: str(source.path) for source in request.sources.artifacts}
     with open_store(artifact.path) as store:
         store.verify()
-        yield from stored_metric_records(store, {"id": store.id, "path": str(artifact.path)})
+        parents = [
+            {role: {**parent, **_path(given.get(parent["id"]))} for role, parent in source["parents"].items()}
+            for source in store.sources
+        ]
+        yield from metric_records(store, parents, {"id": store.id, "path": str(artifact.path)})
+
+
+def _path(path: str | None) -> dict[str, str]:
+    return {"path": path} if path else {}
 
 
 def _metrics(kind: str, request: Request) -> list[Metric]:
     """The metrics asked for, or the kind's defaults (with masks, localisation too); --baseline multiplies them."""
-    texts = list(request.metrics) or [*DEFAULTS[kind]]
     specs: list[Spec] = []
-    for text in texts:
+    for text in _texts(kind, request):
         quantity = {"quantity": request.quantity} if request.quantity else {}
         for baseline in request.baselines or (None,):
             extra = {**quantity, **({"baseline": baseline} if baseline else {})}
             spec = parse_spec("evaluate", text, extra)
             if all(str(spec) != str(other) for other in specs):
                 specs.append(spec)
+    for option, given in (("baseline", request.baselines), ("quantity", request.quantity)):
+        if given and not any(option in spec.options for spec in specs):
+            raise UsageError(f"none of the metrics has a {option}; leave --{option} out.")
     metrics = name_metrics(specs)
     for metric in metrics:
-        missing = {
-            need for need in metric.needs if need in ("subject", "labels", "attribution", "mask", "clean")
-        } - ROOTS[kind]
-        if missing:
-            known = ", ".join(_fitting(kind))
+        if _missing(metric, kind):
+            fitting = _fitting(kind)
+            known = ", ".join(fitting) if len(fitting) < FEW else f"{', '.join(DEFAULTS[kind])} or another one"
             raise UsageError(f"'{metric.spec.name}' does not judge a subject of kind {kind}; use {known}.")
     return metrics
 
 
-def _fitting(kind: str) -> Sequence[str]:
-    return (*DEFAULTS[kind], *(WITH_MASKS if kind == "attributions" else ()))
+def _texts(kind: str, request: Request) -> list[str]:
+    """The specifications as if all were written out."""
+    texts: list[str] = []
+    for text in request.metrics or DEFAULTS[kind]:
+        if text != EVERY:
+            texts.append(text)
+            continue
+        named = {parse_spec("evaluate", other).name for other in request.metrics if other != EVERY}
+        texts += [name for name in _fitting(kind) if name not in named]
+    return texts
+
+
+def _missing(metric: Metric, kind: str) -> set[str]:
+    """What a metric needs to know that a subject of this kind does not tell."""
+    return {need for need in metric.needs if need in EVALUATE.roots - {STREAM}} - ROOTS[kind]
+
+
+def _fitting(kind: str) -> list[str]:
+    """The names of all metrics that judge this kind of subject."""
+    return [name for name in names("evaluate") if not _missing(Metric(parse_spec("evaluate", name), name), kind)]

@@ -7,21 +7,36 @@ averaged in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from torch import Tensor
 
+from xaicli.evaluate.direction import Better
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def reports(*, parts: tuple[str, ...] = (), points: Callable[..., int] | None = None) -> Callable[[F], F]:
-    """Declare a metric's further parts, and its curve's points as a function of its options and the image's size."""
+def reports(
+    *,
+    parts: tuple[str, ...] = (),
+    points: Callable[..., int] | None = None,
+    better: Mapping[str, Better] = MappingProxyType({}),
+    quantity: str | None = None,
+) -> Callable[[F], F]:
+    """Declare a metric's further parts, and its curve's points as a function of its options and the image's size.
+
+    better: the parts of which another way is better than of the metric, which its docstring names. quantity: what it
+    looks at where that is no option.
+    """
 
     def mark(function: F) -> F:
         function.parts = parts  # type: ignore[attr-defined]
+        function.better = dict(better)  # type: ignore[attr-defined]
         function.points = points  # type: ignore[attr-defined]
+        function.quantity = quantity  # type: ignore[attr-defined]
         return function
 
     return mark

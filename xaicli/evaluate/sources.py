@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from xaicli.data.dataset import Dataset
-from xaicli.errors import InputError, UsageError
+from xaicli.errors import InputError, UnavailableError, UsageError
+from xaicli.evaluate.again import Asked
 from xaicli.explain.run import Explainer
 from xaicli.files.artifact import Artifact
 from xaicli.files.checkpoint import read_meta
 from xaicli.files.parents import Parents
 from xaicli.files.store import Store, open_store
-from xaicli.methods import parse_spec
+from xaicli.methods import Spec, parse_spec, recorded_spec
 from xaicli.run.cases import reopen_data
 from xaicli.run.settings import Settings
 from xaicli.run.stored import open_stored_images
@@ -41,6 +43,29 @@ class Source:
         return open_store(self.artifact.path)
 
     @property
+    def reduce(self) -> str:
+        """How the method's channels become one value per pixel."""
+        return self.control.reduce if self.control else str(self.store.attributes.get("reduce", "sum"))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its explainer can be asked again."""
+        with suppress(UnavailableError):
+            return bool(self.control or _known_method(self.artifact))
+        return False
+
+    def asked(self, reduce: str, seed: int) -> Asked:
+        """How its explainer is to be asked again: as it was for the store.
+
+        reduce, seed: of this run; the seed is a control's. Raises UnavailableError for maps that were not made here.
+        """
+        job, how = self.artifact.job, self.reduce if reduce == "auto" else reduce
+        if self.control is not None:
+            return Asked(self.control, "logit", seed, how)
+        spec = _known_method(self.artifact)
+        return Asked(Explainer(spec), str(job["quantity"]), int(job["seed"]), how, half=job.get("dtype") == "float16")
+
+    @property
     def document(self) -> dict[str, Any]:
         """What the scores store says of this source: no path."""
         id = None if self.control else self.artifact.id
@@ -60,6 +85,26 @@ class Source:
         if self.control is None:
             parents["attributions"] = {"id": self.artifact.id, "path": str(self.artifact.path)}
         return parents
+
+
+def _known_method(artifact: Artifact) -> Spec:
+    """The method of a store, with its options; UnavailableError for one that cannot be asked again."""
+    job, name = artifact.job, artifact.path.name
+    if job.get("verb") != "explain":
+        raise UnavailableError(
+            f"'{name}' holds imported maps, whose explainer cannot be asked again; leave out the metrics that do."
+        )
+    try:
+        spec = recorded_spec("explain", str(job["method"]), job["options"])
+    except UsageError:
+        spec = None
+    plugin = spec.method.plugin if spec else None
+    if spec is None or (dict(plugin.identity) if plugin else None) != job.get("plugin"):
+        raise UnavailableError(
+            f"'{name}' was made by a '{job['method']}' that is not here to be asked again; "
+            "install the package that it came from, or leave out the metrics that ask again."
+        )
+    return spec
 
 
 def find_sources(artifacts: Sequence[Artifact], parents: Parents) -> list[Source]:

@@ -1,9 +1,11 @@
-"""Means with intervals: percentile bootstrap over rows, Clopper-Pearson for proportions."""
+"""Means with intervals: percentile bootstrap over rows, Clopper-Pearson for proportions, Student's t over splits."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import sqrt
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +13,11 @@ import numpy.typing as npt
 from xaicli.run.random import generator
 
 RESAMPLES = 1000
-FEWEST_ROWS = 20  # no interval below
+FEWEST_ROWS = 20  # no interval and no test below
 LEVEL = 0.95
+AT_ONCE = 1 << 17  # rows of resamples that are held together
+
+Values: TypeAlias = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -26,27 +31,50 @@ class Estimate:
     undefined: int
 
 
-def mean_estimate(values: npt.NDArray[np.floating[Any]], *, seed: int = 0) -> Estimate:
-    """Mean of the finite values with a percentile bootstrap interval over rows (1,000 seeded resamples).
+def mean_estimate(values: Values, *, seed: int = 0) -> Estimate:
+    """Mean of the finite values with a percentile bootstrap interval over rows (1,000 seeded resamples)."""
+    return mean_estimates([values], seed=seed)[0]
+
+
+def mean_estimates(columns: Sequence[Values], *, seed: int = 0) -> list[Estimate]:
+    """Each column's mean of the finite values, with a percentile bootstrap interval over rows (Efron, 1979).
 
     The resampled rows depend on the number of rows alone, so that methods scored on the same rows are resampled alike.
     """
-    kept = values[np.isfinite(values)].astype(np.float64)
-    undefined = len(values) - len(kept)
-    if len(kept) == 0:
-        return Estimate(None, None, None, 0, undefined)
-    value = float(kept.mean())
-    if len(kept) < FEWEST_ROWS:
-        return Estimate(value, None, None, len(kept), undefined)
-    rng = generator(seed, f"bootstrap:{len(kept)}")
-    means = np.empty(RESAMPLES)
-    for resample in range(RESAMPLES):
-        means[resample] = kept[rng.integers(len(kept), size=len(kept))].mean()
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(value, float(low), float(high), len(kept), undefined)
+    kept = [column[np.isfinite(column)].astype(np.float64) for column in columns]
+    means: dict[int, Values] = {}
+    for n in {len(values) for values in kept if len(values) >= FEWEST_ROWS}:
+        members = [number for number, values in enumerate(kept) if len(values) == n]
+        means |= zip(members, _resampled_means([kept[number] for number in members], n, seed), strict=True)
+    estimates = []
+    for number, (values, column) in enumerate(zip(kept, columns, strict=True)):
+        value = float(values.mean()) if len(values) else None
+        low = high = None
+        if number in means:
+            low, high = (float(bound) for bound in np.quantile(means[number], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+        estimates.append(Estimate(value, low, high, len(values), len(column) - len(values)))
+    return estimates
 
 
-def proportion_estimate(values: npt.NDArray[np.floating[Any]]) -> Estimate:
+def _resampled_means(columns: Sequence[Values], n: int, seed: int) -> Values:
+    """The mean of each column, all of n values, over the same resampled rows: [columns, 1,000]."""
+    rng = generator(seed, f"bootstrap:{n}")
+    means = np.empty((len(columns), RESAMPLES))
+    step = max(1, AT_ONCE // n)
+    for start in range(0, RESAMPLES, step):
+        part = slice(start, min(start + step, RESAMPLES))
+        times = np.stack([_times_drawn(rng, n) for _ in range(part.start, part.stop)])
+        for number, values in enumerate(columns):
+            means[number, part] = (times * values).sum(1) / n  # no matrix product: its bits depend on threads
+    return means
+
+
+def _times_drawn(rng: np.random.Generator, n: int) -> Values:
+    """How often each of n rows is drawn in n draws."""
+    return np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
+
+
+def proportion_estimate(values: Values) -> Estimate:
     """Share of ones among the finite values with its Clopper-Pearson interval (Clopper and Pearson, 1934)."""
     kept = values[np.isfinite(values)]
     undefined = len(values) - len(kept)
@@ -59,3 +87,16 @@ def proportion_estimate(values: npt.NDArray[np.floating[Any]]) -> Estimate:
 
     interval = binomtest(hits, len(kept)).proportion_ci(LEVEL, method="exact")
     return Estimate(hits / len(kept), float(interval.low), float(interval.high), len(kept), undefined)
+
+
+def split_estimate(values: Values) -> Estimate:
+    """Mean over splits or seeds with Student's t interval (Student, 1908): few values, each one a whole run."""
+    kept = values[np.isfinite(values)].astype(np.float64)
+    n, undefined = len(kept), len(values) - len(kept)
+    value = float(kept.mean()) if n else None
+    if value is None or n < 2:
+        return Estimate(value, None, None, n, undefined)
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * float(kept.std(ddof=1)) / sqrt(n)
+    return Estimate(value, value - half, value + half, n, undefined)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from xaicli.files.sources import Sources
 from xaicli.run.produce import Group
+
+EVERY = "all"  # stands for every metric that judges the subject
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Request:
     quantity: str | None = None
     baselines: Sequence[str] = ()
     reduce: str = "auto"
+    masks: Path | None = None
 
 
 @dataclass(frozen=True)

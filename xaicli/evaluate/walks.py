@@ -10,139 +10,134 @@ import torch
 from torch import Tensor
 
 from xaicli.evaluate.asked import Subject
+from xaicli.evaluate.paths import Fill, Ranks, kept, removed
 from xaicli.explain.quantity import score
 from xaicli.run.calls import Answer
 from xaicli.run.plan import forwards
-from xaicli.run.random import Stream
 
 
 @dataclass(frozen=True)
 class Walk:
-    """Responses while pixels are replaced: `scores` [n, points] after `counts` [n, points] pixels."""
+    """What the model says while cells are replaced; metrics that look at different quantities share it."""
 
-    counts: Tensor
-    scores: Tensor
+    subject: Subject
+    counts: Tensor  # int64 [n, points], cells replaced so far
+    shares: Tensor  # float64 [n, points], the share of the way that this is
+    logits: Tensor  # [n, points, K]
 
+    def scores(self, quantity: str) -> Tensor:
+        """A quantity of the classes explained at every point, [n, points]."""
+        target, against = (
+            part.repeat_interleave(self.counts.shape[1]) for part in (self.subject.target, self.subject.against)
+        )
+        return score(self.logits.flatten(0, 1), target, against, quantity).view_as(self.counts)
 
-def shuffle(subject: Subject, stream: Stream) -> Tensor:
-    """A seeded permutation of each row's pixels, [n, pixels]: the same for all explainers."""
-    draws = stream.uniform(subject.images.shape[2:]).reshape(len(subject.images), -1)
-    return torch.as_tensor(np.argsort(draws, axis=1, kind="stable")).to(subject.images.device)
-
-
-def order(attribution: Tensor, shuffle: Tensor) -> Tensor:
-    """Pixels from the most to the least relevant, [n, pixels]; ties are broken by the permutation."""
-    ranked = attribution.flatten(1).gather(1, shuffle).argsort(dim=1, descending=True, stable=True)
-    return shuffle.gather(1, ranked)
-
-
-def _interior(steps: int, size: int) -> int:
-    return min(steps, size) - 1
+    def right(self, labels: Tensor) -> Tensor:
+        """1 where the true class has the largest logit, else 0; NaN for rows without one. Float64 [n, points]."""
+        right = (self.logits.argmax(2) == labels[:, None]).double()
+        return torch.where((labels < self.logits.shape[2])[:, None], right, torch.nan)
 
 
-@forwards(lambda steps, size: _interior(steps, size))
+def fresh(counts: Tensor) -> Tensor:
+    """The points [n, points] that differ from the one before."""
+    found = torch.ones_like(counts, dtype=torch.bool)
+    found[:, 1:] = counts[:, 1:] != counts[:, :-1]
+    return found
+
+
+def points(steps: int, size: int, grid: int | None, segments: int | None) -> int:
+    """Steps of a walk over an image of so many pixels, with cells as `pieces` makes them."""
+    return min(steps, size, segments or (grid * grid if grid else size))
+
+
+def _interior(steps: int, size: int, grid: int | None, segments: int | None) -> int:
+    return points(steps, size, grid, segments) - 1
+
+
+@forwards(_interior)
 def removal(
     subject: Subject,
-    order: Tensor,
+    ranks: Ranks,
     baseline_image: Tensor,
-    image_score: Tensor,
-    baseline_score: Tensor,
+    logits: Tensor,
+    baseline_logits: Tensor,
     *,
     steps: int = 100,
-    quantity: str = "probability",
+    grid: int | None = None,
+    segments: int | None = None,
+    baseline: str = "black",
 ) -> Walk:
-    """Most relevant pixels replaced by the baseline first, in equal steps; the ends are the image and the baseline."""
-    ends = (subject.images, image_score), (baseline_image, baseline_score)
-    return _from_end_to_end(subject, order, *ends, steps, quantity)
+    """Most relevant cells replaced by the baseline first, in equal steps; the ends are the image and the baseline."""
+    fill = removed(subject.images, ranks.places, baseline_image, baseline)
+    return _from_end_to_end(
+        subject, fill, ranks, (logits, baseline_logits), points(steps, _size(subject), grid, segments)
+    )
 
 
-@forwards(lambda steps, size: _interior(steps, size))
+@forwards(_interior)
 def insertion_walk(
     subject: Subject,
-    order: Tensor,
+    ranks: Ranks,
     baseline_image: Tensor,
-    image_score: Tensor,
-    baseline_score: Tensor,
+    logits: Tensor,
+    baseline_logits: Tensor,
     *,
     steps: int = 100,
-    quantity: str = "probability",
+    grid: int | None = None,
+    segments: int | None = None,
+    baseline: str = "black",
 ) -> Walk:
-    """Most relevant pixels put onto the baseline first, in equal steps; the ends are the baseline and the image."""
-    ends = (baseline_image, baseline_score), (subject.images, image_score)
-    return _from_end_to_end(subject, order, *ends, steps, quantity)
+    """Most relevant cells put onto the baseline first, in equal steps; the ends are the baseline and the image.
+
+    Backwards it is the walk that removes the least relevant cells first.
+    """
+    fill = kept(subject.images, ranks.places, baseline_image, baseline)
+    return _from_end_to_end(
+        subject, fill, ranks, (baseline_logits, logits), points(steps, _size(subject), grid, segments)
+    )
 
 
-@forwards(lambda steps, size: steps or size)
-def positive_removal(
-    subject: Subject,
-    attribution: Tensor,
-    order: Tensor,
-    baseline_image: Tensor,
-    image_score: Tensor,
-    *,
-    steps: int | None = 50,
-    quantity: str = "logit",
-) -> Walk:
-    """Pixels of positive attribution replaced by the baseline, at equal shares of their mass, or one by one."""
-    positive = attribution.flatten(1).clamp_min(0).gather(1, order)
-    total = (positive > 0).sum(1, keepdim=True)
-    if steps is None:
-        counts = torch.arange(max(int(total.max()), 1) + 1, device=order.device).minimum(total)
-    else:
-        mass = positive.double().cumsum(1)
-        mass = mass / mass[:, -1:].clamp_min(torch.finfo(torch.float64).tiny)
-        shares = torch.linspace(0, 1, steps + 1, dtype=torch.float64, device=order.device)
-        counts = 1 + torch.searchsorted(mass, shares.expand(len(mass), -1).contiguous() - 1e-12)
-        counts[:, 0] = 0
-        counts[:, -1] = total[:, 0]
-        counts = torch.minimum(counts, total)
-    inner = walk(subject, order, subject.images, baseline_image, counts[:, 1:], quantity)
-    return Walk(counts, torch.cat([image_score[:, None], inner], dim=1))
-
-
-def walk(subject: Subject, order: Tensor, start: Tensor, end: Tensor, counts: Tensor, quantity: str) -> Tensor:
-    """The quantity when the first `counts` [n, points] pixels of `order` of `start` are replaced by those of `end`.
+def responses(subject: Subject, fill: Fill, counts: Tensor) -> Tensor:
+    """Logits [n, points, K] of the images that `fill` makes of each row for its `counts` [n, points].
 
     A count that a row repeats is asked about once.
     """
+    images, calls = subject.images, subject.calls
     if counts.shape[1] == 0:
-        return start.new_zeros((len(start), 0))
-    rank = torch.empty_like(order).scatter_(
-        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
-    )
-    rank = rank.to(start).view(len(start), *start.shape[2:])  # whole numbers, far below 2^24
-    fresh = torch.ones_like(counts, dtype=torch.bool)
-    fresh[:, 1:] = counts[:, 1:] != counts[:, :-1]
-    rows, points = fresh.nonzero(as_tuple=True)
-    limits = counts[rows, points].to(start).view(-1, 1, 1, 1)
+        return images.new_zeros((len(images), 0, len(calls.classifier.class_names)))
+    new = fresh(counts)
+    rows, places = new.nonzero(as_tuple=True)
+    limits = counts[rows, places].to(images).view(-1, 1, 1, 1)
 
     def build(items: Tensor) -> Answer:
-        images = start.new_empty((len(items), *start.shape[1:]))
+        batch = images.new_empty((len(items), *images.shape[1:]))
         limit, done = limits.index_select(0, items), 0
         for row, same in groupby(rows[items].tolist()):  # all points of a row at once
             stop = done + len(list(same))
-            replaced = (limit[done:stop] - rank[row]).clamp_(0, 1)  # 1 where rank < limit, else 0
-            torch.lerp(start[row], end[row], replaced, out=images[done:stop])  # exact at 0 and 1, faster than where
+            fill(row, limit[done:stop], batch[done:stop])
             done = stop
-        return (images,)
+        return (batch,)
 
     with torch.no_grad():
-        calls = subject.calls
-        parts = [part for _, (part,) in calls.over(len(rows), build, lambda images: (calls.classifier(images),))]
-    asked = score(torch.cat(parts), subject.target[rows], subject.against[rows], quantity)
-    place = fresh.flatten().cumsum(0).view_as(fresh) - 1
-    return asked[place]
+        parts = [part for _, (part,) in calls.over(len(rows), build, lambda batch: (calls.classifier(batch),))]
+    asked = torch.cat(parts)
+    if len(rows) < counts.numel():
+        asked = asked[new.flatten().cumsum(0) - 1]
+    return asked.view(*counts.shape, -1)
 
 
-def _from_end_to_end(
-    subject: Subject, order: Tensor, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor], steps: int, quantity: str
-) -> Walk:
-    """From one image with its score to another, step k at round(k*pixels/K) replaced pixels, the same for every row."""
-    pixels = order.shape[1]
-    points = np.rint(np.linspace(0, pixels, min(steps, pixels) + 1)).astype(np.int64)
-    counts = torch.as_tensor(points, device=order.device).expand(len(order), -1)
-    inner = walk(subject, order, start[0], end[0], counts[:, 1:-1], quantity)
-    return Walk(counts, torch.cat([start[1][:, None], inner, end[1][:, None]], dim=1))
+def _size(subject: Subject) -> int:
+    height, width = subject.images.shape[2:]
+    return height * width
 
 
-QUERIES = (shuffle, order, removal, insertion_walk, positive_removal)
+def _from_end_to_end(subject: Subject, fill: Fill, ranks: Ranks, ends: tuple[Tensor, Tensor], steps: int) -> Walk:
+    """Step k of K is at round(k*cells/K) replaced cells; `ends` are the logits [n, K] of the first and the last."""
+    found = np.rint(np.stack([np.linspace(0, cells, steps + 1) for cells in ranks.cells.tolist()])).astype(np.int64)
+    counts = torch.as_tensor(found, device=ranks.cells.device)
+    inner = responses(subject, fill, counts[:, 1:-1])
+    logits = torch.cat([ends[0][:, None], inner, ends[1][:, None]], dim=1)
+    return Walk(subject, counts, counts.double() / counts[:, -1:].double(), logits)
+
+
+QUERIES = (removal, insertion_walk)
