@@ -1,16 +1,13 @@
-"""`python -m tests.benchmarks.cams [--small]`: CAMs beside grad-cam's on ResNet-18; process time, medians of pairs."""
+"""CAMs beside grad-cam's."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
-import gc
 import io
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytorch_grad_cam
 import torch
@@ -18,6 +15,7 @@ import torchvision
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
+from tests.benchmarks.table import Line, ratio
 from xaicli.explain.block import Block
 from xaicli.explain.quantity import Target
 from xaicli.explain.queries import EXPLAIN
@@ -26,7 +24,6 @@ from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.models.load import lay_out
 from xaicli.run.calls import Calls
-from xaicli.run.device import keep_freed_memory, steady_sums
 from xaicli.run.plan import Answers
 
 EIGHT = {
@@ -51,24 +48,21 @@ class Size:
     pairs: int
 
 
-WHOLE, SMALL = Size(224, 16, 2, 3), Size(32, 2, 1, 1)
+WHOLE, SMALL = Size(224, 16, 1, 3), Size(32, 2, 1, 1)
 
 
-@dataclass(frozen=True)
-class Factor:
-    """One line of the table: how many times as long the library takes."""
+def lines(small: bool) -> Iterator[Line]:
+    """How many times as long the library takes per image."""
+    size = SMALL if small else WHOLE
+    for what, methods, count, bar in (
+        ("eight CAMs together", EIGHT, size.rows, 20),
+        ("Ablation-CAM", {"ablationcam": "AblationCAM"}, size.ablated, 50),
+    ):
+        name = f"{what}, times faster than grad-cam, ResNet-18 at {size.side} px"
+        yield Line(name, f">= {bar}", lambda m=methods, c=count: _factor(size, m, c))
 
-    what: str
-    factor: float
-    bar: float
-    seconds: float  # ours, per image
 
-
-def measure_cams(size: Size) -> Iterator[Factor]:
-    """Both figures, one after the other."""
-    steady_sums()
-    keep_freed_memory()
-    torch.set_num_threads(1)
+def _factor(size: Size, methods: dict[str, str], count: int) -> float:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = torchvision.models.resnet18(weights=None)
@@ -78,18 +72,9 @@ def measure_cams(size: Size) -> Iterator[Factor]:
     net = Classifier(network, mean, std, names, (3, size.side, size.side)).eval().requires_grad_(False)
     theirs = copy.deepcopy(net).requires_grad_()
     calls = Calls(lay_out(net, "cpu"), batch_size=min(size.rows, 32))  # one for all blocks of a job
-    for what, methods, count, bar in (
-        ("eight CAMs together", EIGHT, size.rows, 20.0),
-        ("Ablation-CAM", {"ablationcam": "AblationCAM"}, size.ablated, 50.0),
-    ):
-        _ours(calls, methods, images)
-        pairs = [
-            (_seconds(_ours, calls, methods, images), _seconds(_theirs, theirs, methods, images[:count]))
-            for _ in range(size.pairs)
-        ]
-        factor = statistics.median(library / own for own, library in pairs)
-        seconds = statistics.median(own for own, _ in pairs)
-        yield Factor(f"{what}, ResNet-18 at {size.side} px, per image", factor, bar, seconds)
+    ours = partial(_ours, calls, methods, images)
+    times = ratio(ours, partial(_theirs, theirs, methods, images[:count]), size.pairs)
+    return times * size.rows / count
 
 
 def _ours(calls: Calls, methods: dict[str, str], images: Tensor) -> None:
@@ -105,24 +90,3 @@ def _theirs(net: Classifier, methods: dict[str, str], images: Tensor) -> None:
         for name in methods.values():
             with getattr(pytorch_grad_cam, name)(model=net, target_layers=[net.network.layer4]) as cam:
                 cam(images, target)
-
-
-def _seconds(function: Callable[..., object], model: object, methods: dict[str, str], images: Tensor) -> float:
-    """Per image."""
-    gc.collect()
-    start = time.process_time()
-    function(model, methods, images)
-    return (time.process_time() - start) / len(images)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.cams", description=__doc__)
-    parser.add_argument("--small", action="store_true", help="tiny sizes: shows that it runs, not how fast")
-    size = SMALL if parser.parse_args().small else WHOLE
-    print(f"{'what':<66} {'factor':>9} {'bar':>7}")
-    for row in measure_cams(size):
-        print(f"{row.what:<66} {row.factor:>9.1f} {f'>= {row.bar:g}':>7}   {row.seconds:.3g} s", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,25 +1,24 @@
 """Shares of the raw rate of the same model: what planning, engine and bookkeeping leave of it.
 
-Each piece of work is timed beside the bare model calls it consists of, in pairs, in process time, and the median of the
-pairs' ratios is the figure. The raw side makes as many forwards and backwards of the same batch size as the work needs
-per row; it prepares no inputs and keeps no results.
+Each piece of work is timed beside the bare model calls it consists of. The raw side makes as many forwards and
+backwards of the same batch size as the work needs per row; it prepares no inputs and keeps no results.
 """
 
 from __future__ import annotations
 
-import gc
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
+from tests.benchmarks.table import Line, ratio
 from xaicli.attack.engine import Engine
 from xaicli.evaluate.asked import Subject
 from xaicli.evaluate.metric import name_metrics
 from xaicli.evaluate.queries import EVALUATE
+from xaicli.explain.background import Background
 from xaicli.explain.block import Block
 from xaicli.explain.quantity import Target
 from xaicli.explain.queries import EXPLAIN
@@ -28,94 +27,120 @@ from xaicli.methods import parse_spec
 from xaicli.models.arch import build_network, parse_arch
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls
-from xaicli.run.device import keep_freed_memory, steady_sums
 from xaicli.run.plan import Answers
 from xaicli.run.random import Stream
 
-BATCH = 32
 CLASSES = 10
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much to do: rows by architecture, and pairs of measurements."""
+    """One model, and how much to do with it."""
 
-    rows: dict[str, int]
-    steps: dict[str, int]  # of paths and walks; curves have five times as many (20 and 100 are the defaults)
-    pairs: dict[str, int]
+    arch: str
+    side: int
+    rows: int
+    batch: int
+    steps: int  # of paths and walks; curves have five times as many (20 and 100 are the defaults of the latter)
+    samples: int  # masks and coalitions
+    pairs: int
 
 
-WHOLE = Size({"cnn": 64, "resnet18-cifar": 32}, {"cnn": 20, "resnet18-cifar": 3}, {"cnn": 21, "resnet18-cifar": 3})
-SMALL = Size({"cnn": 4, "resnet18-cifar": 1}, {"cnn": 2, "resnet18-cifar": 2}, {"cnn": 1, "resnet18-cifar": 1})
+WHOLE = (
+    Size("cnn", 32, rows=64, batch=32, steps=20, samples=300, pairs=3),
+    Size("resnet18-cifar", 32, rows=32, batch=32, steps=3, samples=32, pairs=2),
+    Size("torchvision:resnet18", 224, rows=4, batch=4, steps=6, samples=64, pairs=2),
+)
+SMALL = (
+    Size("cnn", 32, rows=4, batch=4, steps=2, samples=4, pairs=1),
+    Size("resnet18-cifar", 32, rows=1, batch=1, steps=2, samples=4, pairs=1),
+    Size("torchvision:resnet18", 32, rows=1, batch=1, steps=1, samples=4, pairs=1),
+)
 
 
 @dataclass(frozen=True)
-class Share:
-    """One line of the table: raw seconds over seconds."""
+class Work:
+    """A command's work on a block, and the forwards and backwards per row that it consists of."""
 
-    what: str
-    share: float
+    verb: str
+    text: str
+    forwards: int
+    backwards: int
 
-
-def measure_rates(size: Size) -> Iterator[Share]:
-    """All shares, architecture by architecture."""
-    steady_sums()
-    keep_freed_memory()
-    torch.set_num_threads(1)
-    for arch, rows in size.rows.items():
-        bench = Bench(arch, rows, min(rows, BATCH))
-        for what, work, raw in bench.pairs(size.steps[arch]):
-            work(), raw()
-            ratios = []
-            for turn in range(size.pairs[arch]):
-                first, second = (work, raw) if turn % 2 else (raw, work)
-                times = {first: _seconds(first), second: _seconds(second)}
-                ratios.append(times[raw] / times[work])
-            yield Share(f"{what}, {arch} 3x32x32", statistics.median(ratios))
+    @property
+    def name(self) -> str:
+        return f"{self.verb} {self.text}"
 
 
-def _seconds(function: Callable[[], object]) -> float:
-    gc.collect()
-    start = time.process_time()
-    function()
-    return time.process_time() - start
+def works(size: Size) -> list[Work]:
+    """Explainers at every size; at 224 px those that ask often, and nothing else."""
+    steps, samples = size.steps, size.samples
+    often = [
+        Work("explain", f"integrated-gradients:steps={steps}", 2, steps),
+        Work("explain", f"expected-gradients:samples={steps}", 1, steps),
+        Work("explain", "occlusion:windows=4", 1 + 7 * 7, 0),
+        Work("explain", f"rise:masks={samples}", 1 + samples, 0),
+        Work("explain", f"lime:samples={samples}", 1 + samples, 0),
+        Work("explain", f"kernel-shap:samples={samples}", 2 + samples, 0),
+    ]
+    if size.side > 32:
+        return often
+    return [
+        Work("explain", "saliency", 0, 1),
+        Work("explain", "guided-backprop", 0, 1),
+        Work("explain", "gradcam", 0, 1),
+        Work("explain", f"smoothgrad:n={steps}", 1, steps),
+        Work("explain", f"blur-ig:steps={steps}", 2, steps),
+        Work("explain", f"guided-ig:steps={steps}", 2, steps),
+        Work("explain", f"xrai:steps={steps}", 3, 2 * steps),
+        *often,
+        Work("evaluate", f"deletion:steps={5 * steps}", 5 * steps + 1, 0),
+        Work("evaluate", f"insertion:steps={5 * steps}", 5 * steps + 1, 0),
+        # the clean forward and that of the last point belong to the work
+        Work("attack", f"pgd:steps={steps}", 2, steps),
+        Work("attack", f"pgd:norm=l2,steps={steps}", 2, steps),
+    ]
+
+
+def lines(small: bool) -> Iterator[Line]:
+    """All shares, model by model."""
+    for size in SMALL if small else WHOLE:
+        bench = cache(partial(Bench, size))
+        for work in works(size):
+            what = f"{work.name}, {size.arch} at {size.side} px"
+            yield Line(what, ">= 0.90", partial(_share, bench, work, size.pairs))
+
+
+def _share(bench: Callable[[], Bench], work: Work, pairs: int) -> float:
+    return ratio(lambda: bench().do(work), lambda: bench().raw(work), pairs)
 
 
 class Bench:
-    """One architecture with random weights and rows of noise."""
+    """One model with random weights, and rows of noise."""
 
-    def __init__(self, arch: str, rows: int, batch: int) -> None:
+    def __init__(self, size: Size) -> None:
+        shape = (3, size.side, size.side)
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            network = build_network(parse_arch(arch), CLASSES, 3, (32, 32))
-            self.images = torch.rand(rows, 3, 32, 32)
+            network = build_network(parse_arch(size.arch), CLASSES, 3, shape[1:])
+            self.images = torch.rand(size.rows, *shape)
         names = [str(number) for number in range(CLASSES)]
-        self.net = Classifier(network, [0.5] * 3, [0.25] * 3, names, (3, 32, 32)).eval().requires_grad_(False)
-        self.batch, self.index = batch, tuple(range(rows))
+        self.net = Classifier(network, [0.5] * 3, [0.25] * 3, names, shape).eval().requires_grad_(False)
+        self.batch, self.index = size.batch, tuple(range(size.rows))
+        self.background = Background(lambda count: self.images[:count])
         with torch.no_grad():
             self.labels = self.net(self.images).argmax(1)
             # an attack breaks no row, so that what it has to do is known: the label wins by far
-            self.certain = Classifier(_Certain(network), [0.5] * 3, [0.25] * 3, names, (3, 32, 32)).eval()
+            self.certain = Classifier(_Certain(network), [0.5] * 3, [0.25] * 3, names, shape).eval()
 
-    def pairs(self, steps: int) -> Iterator[tuple[str, Callable[[], object], Callable[[], object]]]:
-        """(name, the work, the bare model calls it consists of)."""
-        for text, forwards, backwards in (
-            ("saliency", 0, 1),
-            (f"integrated-gradients:steps={steps}", 2, steps),
-            ("gradcam", 0, 1),
-        ):
-            yield f"explain {text}", lambda t=text: self.explain(t), lambda f=forwards, b=backwards: self.raw(f, b)
-        for text in (f"deletion:steps={5 * steps}", f"insertion:steps={5 * steps}"):
-            yield f"evaluate {text}", lambda t=text: self.evaluate(t), lambda: self.raw(5 * steps + 1, 0)
-        for text in (f"pgd:steps={steps}", f"pgd:norm=l2,steps={steps}"):
-            # the clean forward and that of the last point belong to the work
-            yield f"attack {text}", lambda t=text: self.attack(t), lambda: self.raw(2, steps, self.certain)
+    def do(self, work: Work) -> object:
+        return {"explain": self.explain, "evaluate": self.evaluate, "attack": self.attack}[work.verb](work.text)
 
-    def explain(self, text: str) -> Tensor:
+    def explain(self, text: str) -> object:
         calls = Calls(self.net, batch_size=self.batch)
-        block = Block(calls, self.images, self.labels, Target("predicted"), "logit")
+        block = Block(calls, self.images, self.labels, Target("predicted"), "logit", self.background)
         answers = Answers(EXPLAIN, {"block": block}, seed=0, index=self.index)
-        return Explainer(parse_spec("explain", text)).attribution(answers).attribution
+        return Explainer(parse_spec("explain", text)).attribution(answers)
 
     def evaluate(self, text: str) -> object:
         calls = Calls(self.net, batch_size=self.batch)
@@ -130,14 +155,14 @@ class Bench:
         engine = Engine(spec.method.load()(**spec.options), calls, Stream(0, "attack", self.index))
         return engine.run(self.images, torch.zeros_like(self.labels))
 
-    def raw(self, forwards: int, backwards: int, net: Classifier | None = None) -> None:
-        net = net or self.net
+    def raw(self, work: Work) -> None:
+        net = self.certain if work.verb == "attack" else self.net
         batches = self.images.split(self.batch)
-        for _ in range(forwards):
+        for _ in range(work.forwards):
             for images in batches:
                 with torch.no_grad():
                     net(images)
-        for _ in range(backwards):
+        for _ in range(work.backwards):
             for images in batches:
                 point = images.detach().requires_grad_()
                 torch.autograd.grad(net(point)[:, 0].sum(), point)

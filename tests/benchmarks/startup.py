@@ -8,33 +8,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tests.benchmarks.table import Line
 from xaicli.files.columns import attribution_columns
 from xaicli.files.layout import StoreLayout
 from xaicli.files.writer import StoreWriter
 
 
-@dataclass(frozen=True)
-class Startup:
-    """One line of the table: the median over some starts, after one that warms the caches."""
-
-    what: str
-    seconds: float
-
-
-def measure_startup(times: int) -> Iterator[Startup]:
+def lines(small: bool) -> Iterator[Line]:
     """--help, --version, methods, store info."""
+    times = 1 if small else 5
+    for words in (["--help"], ["--version"], ["methods"], ["store", "info"]):
+        yield Line(f"xaicli {' '.join(words)}", "<= 0.3", lambda w=words: _start(w, times), "s")
+
+
+def _start(words: list[str], times: int) -> float:
+    """The median over some starts, after one that warms the caches."""
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "maps.h5"
         _write_store(store)
-        for arguments in (["--help"], ["--version"], ["methods"], ["store", "info", str(store)]):
-            command = [sys.executable, "-m", "xaicli", *arguments]
-            seconds = [_run(command) for _ in range(times + 1)][1:]
-            yield Startup(f"xaicli {' '.join(arguments[:2])}", statistics.median(seconds))
+        command = [sys.executable, "-m", "xaicli", *words, *([str(store)] if words[0] == "store" else [])]
+        return statistics.median([_run(command) for _ in range(times + 1)][1:])
 
 
 def _run(command: list[str]) -> float:
