@@ -9,6 +9,7 @@ from xaicli.files.columns import (
     Status,
     attack_columns,
     attribution_columns,
+    finding_columns,
     generate_columns,
     longest_key,
     score_columns,
@@ -71,6 +72,22 @@ def test_scores_hold_one_number_per_source_and_metric():
         "sources/0/deletion@black": ("<f4", ()),
         "sources/0/deletion@mean": ("<f4", ()),
         "sources/1/insertion": ("<f4", ()),
+    }
+
+
+def test_stores_without_maps_hold_what_was_found():
+    found = [Column("features", "<f4", (6,))]
+    columns = finding_columns(classes=10, key_length=7, explained=False, extra=found)
+    assert names_and_types(columns) == BASE | {"prediction": ("<f4", (10,)), "features": ("<f4", (6,))}
+    columns = finding_columns(
+        classes=10, key_length=7, inputs=((3, 8, 9), "|u1"), extra=[Column("exciting", "<u8", (5,))]
+    )
+    assert names_and_types(columns) == BASE | {
+        "target": ("<u2", ()),
+        "against": ("<u2", ()),
+        "prediction": ("<f4", (10,)),
+        "exciting": ("<u8", (5,)),
+        "data": ("|u1", (3, 8, 9)),
     }
 
 
