@@ -36,6 +36,16 @@ def test_the_gradient_of_the_objective_is_zero(penalty: float) -> None:
     assert gradient.norm() <= 1e-9 * (2 * penalty * weights).norm()
 
 
+@pytest.mark.parametrize("count", [12, 41, 90])
+def test_features_may_be_wider_than_there_are_images(count: int) -> None:
+    features, targets = drawn(count, 90, 4)
+    found = refit(features, targets, 0.003)
+    weights = found.weights.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(objective(weights, features, targets, 0.003), weights)
+    assert gradient.norm() <= 1e-9 * (0.006 * weights).norm()
+    torch.testing.assert_close(found.alpha.T @ augmented(features), found.weights, rtol=1e-6, atol=1e-9)
+
+
 def test_weights_are_those_of_scipy() -> None:
     features, targets = drawn(60, 5, 3)
 

@@ -35,7 +35,7 @@ def sensitivity_avg(nearby_change: Tensor, *, radius: Positive = 0.02, draws: Co
     return Scores(nearby_change.mean(1))
 
 
-@reports(parts=("absolute",))
+@reports(parts=("absolute",), better={"absolute": "neither"})
 def local_lipschitz(
     nearby_change: Tensor,
     nearby_changes: tuple[Tensor, ...],

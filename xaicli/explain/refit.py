@@ -37,8 +37,21 @@ def refit(features: Tensor, targets: Tensor, regularisation: float) -> Refit:
     features: [n, D]. targets: probabilities, float64 [n, K]. regularisation: lambda. Raises InputError when no
     stationary point is reached, as with a lambda that is too small for the numbers.
     """
-    objective = _Objective(features, targets, regularisation)
-    weights = torch.zeros(targets.shape[1], features.shape[1] + 1, dtype=torch.float64)
+    if len(features) > features.shape[1]:
+        return _minimised(_Objective(features, augmented, targets, regularisation))
+    # the solution lies in the span of so few images: it is found in as many coordinates
+    axes, coordinates = torch.linalg.qr(augmented(features).T)
+    found = _minimised(_Objective(coordinates.T, lambda points: points, targets, regularisation))
+    return Refit(found.weights @ axes.T, found.alpha)
+
+
+def augmented(features: Tensor) -> Tensor:
+    """Features [n, D] with a constant 1 behind them, float64 [n, D + 1]."""
+    return torch.cat([features.double(), features.new_ones(len(features), 1, dtype=torch.float64)], dim=1)
+
+
+def _minimised(objective: _Objective) -> Refit:
+    weights = torch.zeros(objective.shape, dtype=torch.float64)
     value, gradient, scale = objective.at(weights)
     for _ in range(MOST_STEPS):
         if gradient.norm() <= _ENOUGH * scale:
@@ -58,28 +71,35 @@ def refit(features: Tensor, targets: Tensor, regularisation: float) -> Refit:
             break
     if not gradient.norm() <= _GOOD * scale:
         raise InputError(
-            f"the last layer cannot be refitted: with regularisation={regularisation:g} the gradient stays at "
-            f"{float(gradient.norm() / scale):.1g} of its parts; use a larger one."
+            f"the last layer cannot be refitted: with regularisation={objective.regularisation:g} the gradient stays "
+            f"at {float(gradient.norm() / scale):.1g} of its parts; use a larger one."
         )
-    return Refit(weights, (targets - objective.probabilities) / (2 * regularisation * len(targets)))
-
-
-def augmented(features: Tensor) -> Tensor:
-    """Features [n, D] with a constant 1 behind them, float64 [n, D + 1]."""
-    return torch.cat([features.double(), features.new_ones(len(features), 1, dtype=torch.float64)], dim=1)
+    return Refit(weights, objective.alpha)
 
 
 class _Objective:
-    """The objective, its gradient, and products with its Hessian at the point last asked about; sums run in chunks."""
+    """The objective, its gradient, and products with its Hessian at the point last asked about; sums run in chunks.
 
-    def __init__(self, features: Tensor, targets: Tensor, regularisation: float) -> None:
-        self._features, self._targets, self._regularisation = features, targets, regularisation
-        self.probabilities = torch.full_like(targets, 1 / targets.shape[1])
-        moment = torch.zeros(features.shape[1] + 1, features.shape[1] + 1, dtype=torch.float64)
+    points: turns features into what the weights are multiplied with, float64 [rows, width].
+    """
+
+    def __init__(
+        self, features: Tensor, points: Callable[[Tensor], Tensor], targets: Tensor, regularisation: float
+    ) -> None:
+        self._features, self._points, self._targets, self.regularisation = features, points, targets, regularisation
+        self._probabilities = torch.full_like(targets, 1 / targets.shape[1])
+        width = points(features[:1]).shape[1]
+        self.shape = targets.shape[1], width
+        moment = torch.zeros(width, width, dtype=torch.float64)
         for _, x in self._chunks():
             moment += x.T @ x
         self._variances, self._axes = torch.linalg.eigh(moment / len(features))
         self._curvature = torch.zeros(targets.shape[1], 1, dtype=torch.float64)
+
+    @property
+    def alpha(self) -> Tensor:
+        """What each image contributes to the weights at the point last asked about, [n, K]."""
+        return (self._targets - self._probabilities) / (2 * self.regularisation * len(self._targets))
 
     def at(self, weights: Tensor) -> tuple[float, Tensor, float]:
         """Value, gradient [K, D + 1], and the norm of the penalty's part of it, for weights [K, D + 1]."""
@@ -88,31 +108,31 @@ class _Objective:
         for rows, x in self._chunks():
             logs = (x @ weights.T).log_softmax(1)
             loss -= float((self._targets[rows] * logs).sum()) / count
-            self.probabilities[rows] = logs.exp_()
-            gradient += (self.probabilities[rows] - self._targets[rows]).T @ x
-        self._curvature = (self.probabilities * (1 - self.probabilities)).mean(0).unsqueeze(1)
-        data, penalty = gradient / count, 2 * self._regularisation * weights
-        value = loss + self._regularisation * float(weights.square().sum())
+            self._probabilities[rows] = logs.exp_()
+            gradient += (self._probabilities[rows] - self._targets[rows]).T @ x
+        self._curvature = (self._probabilities * (1 - self._probabilities)).mean(0).unsqueeze(1)
+        data, penalty = gradient / count, 2 * self.regularisation * weights
+        value = loss + self.regularisation * float(weights.square().sum())
         return value, data + penalty, max(float(penalty.norm()), float(data.norm()))
 
     def curved(self, direction: Tensor) -> Tensor:
         """The Hessian times a direction [K, D + 1]."""
         total = torch.zeros_like(direction)
         for rows, x in self._chunks():
-            s, u = self.probabilities[rows], x @ direction.T
+            s, u = self._probabilities[rows], x @ direction.T
             total += (s * (u - (s * u).sum(1, keepdim=True))).T @ x
-        return total / len(self._targets) + 2 * self._regularisation * direction
+        return total / len(self._targets) + 2 * self.regularisation * direction
 
     def preconditioned(self, residual: Tensor) -> Tensor:
         """What the residual would take if every image had the mean curvature of each class, and classes were apart."""
-        inside = residual @ self._axes / (self._curvature * self._variances + 2 * self._regularisation)
+        inside = residual @ self._axes / (self._curvature * self._variances + 2 * self.regularisation)
         step: Tensor = inside @ self._axes.T
         return step
 
     def _chunks(self) -> Iterator[tuple[slice, Tensor]]:
         for start in range(0, len(self._features), CHUNK):
             rows = slice(start, start + CHUNK)
-            yield rows, augmented(self._features[rows])
+            yield rows, self._points(self._features[rows])
 
 
 def _conjugate_gradients(
