@@ -48,12 +48,13 @@ class Size:
     side: int
     rows: int  # what the libraries' perturbations explain one after the other, ours at once
     steps: int  # points on a path, noisy copies
+    few: int  # points of what a library does for all classes
     samples: int  # coalitions; 1,000 and 2,148 by default
     pairs: int
 
 
-WHOLE = Size(224, rows=4, steps=4, samples=64, pairs=2)
-SMALL = Size(32, rows=1, steps=2, samples=4, pairs=1)
+WHOLE = Size(224, rows=4, steps=20, few=3, samples=64, pairs=2)
+SMALL = Size(32, rows=1, steps=2, few=1, samples=4, pairs=1)
 
 
 def lines(small: bool) -> Iterator[Line]:
@@ -86,10 +87,11 @@ class Contest:
     def pairs(self) -> Iterator[tuple[str, int, Callable[[], object], Callable[[], object]]]:
         """(name, bar, ours, theirs)."""
         steps, samples = self.size.steps, self.size.samples
-        expected = lambda: self.ours(f"expected-gradients:samples={steps},background={2 * steps}")  # noqa: E731
-        ours = self._ours
-        yield "shap: GradientExplainer, top class", 1, expected, lambda: self.gradient_shap(1)
-        yield f"shap: GradientExplainer, all {CLASSES} classes", 5, expected, lambda: self.gradient_shap(None)
+        ours, few = self._ours, self.size.few
+        expected = ours(f"expected-gradients:samples={steps},background={self.batch}")
+        fewer = ours(f"expected-gradients:samples={few},background={self.batch}")
+        yield "shap: GradientExplainer, top class", 1, expected, lambda: self.gradient_shap(steps, 1)
+        yield f"shap: GradientExplainer, all {CLASSES} classes", 5, fewer, lambda: self.gradient_shap(few, None)
         yield "shap: KernelExplainer", 1, ours(f"kernel-shap:samples={samples}"), self.kernel_shap
         yield "lime: LimeImageExplainer", 1, ours(f"lime:samples={samples}"), self.lime
         yield FREE, 3, self.masks, self.lime_masks
@@ -179,10 +181,9 @@ class Contest:
         with torch.no_grad():
             return torch.cat([self.net(part).softmax(1) for part in batches]).double().numpy()
 
-    def gradient_shap(self, ranked: int | None) -> object:
-        background = self.images.repeat(-(-2 * self.size.steps // len(self.images)), 1, 1, 1)[: 2 * self.size.steps]
-        explainer = shap.GradientExplainer(self.net, background, batch_size=self.batch)
-        return explainer.shap_values(self.images, nsamples=self.size.steps, ranked_outputs=ranked, rseed=0)
+    def gradient_shap(self, steps: int, ranked: int | None) -> object:
+        explainer = shap.GradientExplainer(self.net, self.images, batch_size=self.batch)
+        return explainer.shap_values(self.images, nsamples=steps, ranked_outputs=ranked, rseed=0)
 
     def kernel_shap(self) -> object:
         found = []

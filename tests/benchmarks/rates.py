@@ -73,7 +73,7 @@ class Work:
 
 
 def works(size: Size) -> list[Work]:
-    """Explainers at every size; at 224 px those that ask often, and nothing else."""
+    """Everything; of torchvision's large networks only the explainers that ask often."""
     steps, samples = size.steps, size.samples
     often = [
         Work("explain", f"integrated-gradients:steps={steps}", 2, steps),
@@ -83,7 +83,7 @@ def works(size: Size) -> list[Work]:
         Work("explain", f"lime:samples={samples}", 1 + samples, 0),
         Work("explain", f"kernel-shap:samples={samples}", 2 + samples, 0),
     ]
-    if size.side > 32:
+    if size.arch.startswith("torchvision:"):
         return often
     return [
         Work("explain", "saliency", 0, 1),

@@ -7,8 +7,6 @@ import sys
 
 import pytest
 
-from tests.benchmarks.__main__ import ROOMS
-
 FEW = [  # a line of every room, and of the longest one every kind of work
     "explain saliency, cnn at 32 px",
     "evaluate deletion:steps=10, cnn at 32 px",
@@ -23,7 +21,10 @@ FEW = [  # a line of every room, and of the longest one every kind of work
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the import of shap warns
 def test_the_small_benchmark_prints_every_row() -> None:
+    from tests.benchmarks.__main__ import ROOMS
+
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks", "--small"], capture_output=True, text=True, check=True
     )

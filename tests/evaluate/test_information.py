@@ -10,7 +10,9 @@ import torch
 
 from tests.evaluate.questions import answers_of, ask, value
 from tests.nets import small_net, some_images
+from xaicli.evaluate.metric import name_metrics, used_quantity
 from xaicli.explain.baselines import make_baseline
+from xaicli.methods import parse_spec
 from xaicli.run.random import Stream
 
 NET = small_net(side=16)
@@ -78,3 +80,9 @@ def test_the_curve_is_linear_between_the_levels_shown() -> None:
     found = _area(sizes, torch.tensor([[0.2, 0.6, 0.8, 1.0]], dtype=torch.float64))
     assert found.values.tolist() == pytest.approx([0.25 * 0.5 + 0.25 * 0.7 + 0.5 * 0.8])
     assert found.curve[0].tolist() == pytest.approx([0.2, 0.8 - 0.2 / 3, 0.6 + 0.4 / 3, 1])
+
+
+def test_records_name_what_was_looked_at() -> None:
+    looked_at = {"sic": "probability", "aic": None, "road": "probability", "road:score=accuracy": "accuracy"}
+    looked_at |= {"average-gain": "probability", "average-drop": "probability", "keep-top": None, "aopc": "logit"}
+    assert {text: used_quantity(name_metrics([parse_spec("evaluate", text)])[0]) for text in looked_at} == looked_at

@@ -47,7 +47,7 @@ def pieces(image: Tensor, *, grid: int | None = None, segments: int | None = Non
     grid: so many patches along each side, equal up to a pixel. segments: instead, at most so many SLIC superpixels.
     """
     if segments is not None:
-        found = [segment(row, segments, "slic").ravel() for row in image.double().cpu().numpy()]
+        found = [segment(row, segments, "slic").ravel() for row in image.double().nan_to_num().cpu().numpy()]
         return torch.as_tensor(np.stack(found)).to(image.device)
     return cut(image, grid).places.expand(len(image), -1) if grid is not None else None
 
@@ -106,19 +106,16 @@ def _blended(start: Tensor, end: Tensor, places: Tensor) -> Fill:
 
 def _imputed(image: Tensor, left: Tensor, is_removed: Callable[[int, Tensor], Tensor]) -> Fill:
     """Removed pixels deviate from what is `left` without any, the mean colour and noise, as their neighbours do."""
-    means = image.double().mean((2, 3), keepdim=True)
+    images, lefts = image.double().cpu().numpy(), left.double().cpu().numpy()
 
-    def fill(row: int, limit: Tensor, images: Tensor) -> None:
-        deviation = (image[row].double() - means[row]).cpu().numpy()
-        masks = is_removed(row, limit).squeeze(1)
-        for target, mask in zip(images, masks, strict=True):
-            target.copy_(image[row])
-            if not mask.any():
-                continue
-            filled = left[row][:, mask]
-            if not mask.all():
-                filled = filled + torch.as_tensor(impute(deviation, mask.cpu().numpy())).to(filled)
-            target[:, mask] = filled
+    def fill(row: int, limit: Tensor, batch: Tensor) -> None:
+        masks = is_removed(row, limit).squeeze(1).cpu().numpy()
+        deviation = images[row] - images[row].mean((1, 2), keepdims=True)
+        shown = np.repeat(images[row : row + 1], len(masks), axis=0)
+        for one, mask in zip(shown, masks, strict=True):
+            if mask.any():
+                one[:, mask] = lefts[row][:, mask] + (0 if mask.all() else impute(deviation, mask))
+        batch.copy_(torch.as_tensor(shown))
 
     return fill
 

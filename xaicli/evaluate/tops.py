@@ -57,7 +57,7 @@ def keep_top(
     share: Share = 0.2,
     baseline: Literal["salt-pepper", "black", "white", "mean", "blur", "noise", "road"] = "salt-pepper",
 ) -> Hits:
-    """Accuracy when only the most relevant pixels are kept, higher is better (Rong et al., 2022).
+    """Accuracy when only the most relevant pixels are kept, higher is better (Lundberg et al., 2020).
 
     1 where the true class still has the largest logit once all but the `share` of the pixels that is most relevant are
     replaced, by default with black or white by a fair coin. `keep-top-5`, `-10`, `-20`, `-30` and `-50` are the same
@@ -74,7 +74,7 @@ def remove_top(
     share: Share = 0.2,
     baseline: Literal["salt-pepper", "black", "white", "mean", "blur", "noise", "road"] = "salt-pepper",
 ) -> Hits:
-    """Accuracy when the most relevant pixels are replaced, lower is better (Rong et al., 2022).
+    """Accuracy when the most relevant pixels are replaced, lower is better (Lundberg et al., 2020).
 
     As keep-top, with the `share` of the pixels that is most relevant replaced and all others kept.
     """
