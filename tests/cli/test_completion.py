@@ -61,4 +61,4 @@ def test_a_completion_in_this_process_ends_quietly(call: Any, monkeypatch: pytes
     monkeypatch.setenv("COMP_CWORD", "4")
     said = call()
     assert (said.code, said.err) == (0, "")
-    assert said.out.split() == ["average-drop"]
+    assert said.out.split() == ["average-drop", "average-gain"]

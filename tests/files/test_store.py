@@ -207,10 +207,10 @@ def test_scores_have_sources_with_attributes(tmp_path):
 
 
 def test_every_type_survives(tmp_path):
-    extra = [Column("half", "<f2", (2,)), Column("yes", "|b1"), Column("start", "<i8"), Column("text", "|S3", (2,))]
+    extra = [Column("features", "<f2", (2,)), Column("yes", "|b1"), Column("start", "<i8"), Column("text", "|S3", (2,))]
     layout = StoreLayout("features", {}, (), 2, 1, (*base_columns(1), *extra))
     values = {
-        "half": np.array([[1, np.inf], [2, 3]], np.float16),
+        "features": np.array([[1, np.inf], [2, 3]], np.float16),
         "yes": np.array([True, False]),
         "start": np.array([-1, 2**62]),
         "text": np.array([["a", "é"], ["", "abc"]]),
