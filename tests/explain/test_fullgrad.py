@@ -58,6 +58,18 @@ def test_the_identity_on_a_residual_network_behind_a_normalisation(dtype: torch.
     assert (gap / score).abs().max() < within
 
 
+def test_the_identity_behind_normalisations_that_end_in_an_activation() -> None:
+    layers = pytest.importorskip("timm.layers")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        first, second = nn.Conv2d(2, 6, 3), nn.Conv2d(6, 8, 3)
+        body = [first, layers.BatchNormAct2d(6), second, layers.BatchNormAct2d(8, inplace=False), nn.AvgPool2d(6)]
+        network = unsettled(nn.Sequential(*body, nn.Flatten(), nn.Linear(8, 4)))
+    net = classify(network, (2, 10, 10), classes=4)
+    gap = explained(net, some_images(5, net)).completeness
+    assert gap.abs().max() < 1e-12
+
+
 def test_each_kind_of_layer_says_what_it_adds() -> None:
     x = torch.rand(2, 4, 5, 5, generator=torch.Generator().manual_seed(0))
     norms = [nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False)]

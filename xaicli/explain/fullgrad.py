@@ -32,7 +32,8 @@ def fullgrad(bias_pass: BiasPass, image: Tensor) -> Explanation[PixelMaps]:
 
     Channels of image x gradient and, at every convolution and normalisation, of bias x gradient are made positive,
     scaled to [0, 1], upsampled and added up. Returns [n, 1, H, W], non-negative, no unit. The stored gap is that of the
-    identity behind it, f(x) = x.g + sum of bias x gradient: 0 for logits of networks that are linear piece by piece.
+    identity behind it, f(x) = x.g + sum of bias x gradient: 0 for logits of networks whose activations are ReLUs, which
+    add nothing of their own (a ReLU6 does where it is cut off).
     """
     product = bias_pass.gradient * image
     total = product.double().sum(3).sum(2).sum(1)  # in steps: a sum to one number may be split among threads
@@ -75,11 +76,21 @@ def bias_of(module: nn.Module) -> Tensor | None:
     """
     bias = getattr(module, "bias", None)
     bias = bias if isinstance(bias, Tensor) else None
-    if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
-        slope = (module.running_var + module.eps).rsqrt()
-        shift = -module.running_mean * (slope if module.weight is None else slope * module.weight)
+    if isinstance(module, _BatchNorm) and module.running_mean is not None:
+        shift = -module.running_mean * _slope(module)
         bias = shift if bias is None else bias + shift
     return bias if isinstance(module, (_ConvNd, _BatchNorm, nn.GroupNorm, nn.Linear, nn.LayerNorm)) else None
+
+
+def _slope(norm: _BatchNorm) -> Tensor:
+    assert norm.running_var is not None
+    slope = (norm.running_var + norm.eps).rsqrt()
+    return slope if norm.weight is None else slope * norm.weight
+
+
+def _does_more(module: nn.Module) -> bool:
+    """Whether a normalisation goes on to something else, as timm's do to their activation."""
+    return isinstance(module, _BatchNorm) and type(module).forward is not _BatchNorm.forward
 
 
 def _product(module: nn.Module, bias: Tensor, gradient: Tensor) -> Tensor:
@@ -96,12 +107,24 @@ def _watched(network: nn.Module, add: Callable[[Tensor], None]) -> Iterator[None
 
     def hook(module: nn.Module, _inputs: object, output: object) -> None:
         bias = bias_of(module)
-        if bias is None or not isinstance(output, Tensor) or not output.requires_grad:
+        if bias is None or _does_more(module) or not isinstance(output, Tensor) or not output.requires_grad:
             return
         known = bias.detach()
         output.register_hook(lambda gradient: add(_product(module, known, gradient)))  # type: ignore[no-untyped-call]
 
-    handles = [module.register_forward_hook(hook) for module in network.modules() if bias_of(module) is not None]
+    def hook_before(norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The gradient right behind the normalisation, from that in front of it, which nothing else shares."""
+        bias, slope = bias_of(norm), _slope(norm).detach()
+        if bias is None or not inputs[0].requires_grad:
+            return inputs
+        quotient = bias.detach() / torch.where(slope == 0, torch.inf, slope)
+        own = inputs[0].view_as(inputs[0])
+        own.register_hook(lambda gradient: add(_product(norm, quotient, gradient)))  # type: ignore[no-untyped-call]
+        return (own, *inputs[1:])
+
+    modules = [module for module in network.modules() if bias_of(module) is not None]
+    handles = [module.register_forward_hook(hook) for module in modules]
+    handles += [one.register_forward_pre_hook(hook_before) for one in modules if _does_more(one)]
     try:
         yield
     finally:
