@@ -125,16 +125,33 @@ def _parse_one(text: str, kind: str, choices: tuple[str, ...]) -> int | float | 
 
 
 @cache
-def _module(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def definition(path: Path, function: str) -> ast.FunctionDef:
     """The function of a file. Raises LookupError if it is not there, SyntaxError if the file is no Python."""
-    for node in _module(path).body:
+    text = _text(path)
+    try:
+        module = ast.parse(_lines_of(text, function))
+    except SyntaxError:  # a text of several lines that begins in the first column, or no Python at all
+        module = ast.parse(text)
+    for node in module.body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             return node
     raise LookupError(f"{path.name} does not define {function}")
+
+
+def _lines_of(text: str, function: str) -> str:
+    """A function's lines with its decorators, or all where they cannot be told: parsing whole files takes 0.1 s."""
+    start = text.find(f"\ndef {function}(") + 1
+    if not start or text.count(f"def {function}(") > 1:
+        return text
+    above, below = text[:start].splitlines(), text[start:].splitlines()
+    end = next((n for n, line in enumerate(below) if n and line and line[0] not in " \t)#"), len(below))
+    first = next((n for n in range(len(above), 0, -1) if above[n - 1][:1] not in tuple("@ \t)")), 0)
+    decorated = next((n for n in range(first, len(above)) if above[n].startswith("@")), len(above))
+    return "\n".join([*above[decorated:], *below[:end]])
 
 
 def options_of(node: ast.FunctionDef) -> Iterator[Option]:
