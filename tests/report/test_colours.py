@@ -30,3 +30,11 @@ def test_positive_maps_glow_over_the_grey_image() -> None:
 def test_a_map_of_zeros_is_the_dimmed_image() -> None:
     image = np.full((2, 2, 3), 100, dtype=np.uint8)
     np.testing.assert_allclose(draw_map(np.zeros((1, 2, 2)), image), 0.75 * 100 / 255)
+
+
+def test_what_is_the_same_everywhere_does_not_glow() -> None:
+    image = np.full((4, 4, 3), 100, dtype=np.uint8)
+    attribution = np.zeros((1, 4, 4))
+    attribution[0, 1, 1] = 0.25
+    np.testing.assert_allclose(draw_map(attribution + 7, image), draw_map(attribution, image))
+    np.testing.assert_allclose(draw_map(np.full((1, 4, 4), 7.0), image), 0.75 * 100 / 255)

@@ -16,15 +16,17 @@ def draw_map(attribution: Map, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.f
     """A map [C, H, W] as colours [H, W, 3] in [0, 1].
 
     Signed maps are red where they speak for the class and blue against it, on white; maps without negative values glow
-    over the grey image.
+    over the grey image, from their smallest value on.
     """
     from matplotlib import colormaps
 
     pixels = attribution.sum(0)
-    scale = float(np.percentile(np.abs(pixels), CLIP)) or 1.0
-    if pixels.min() < 0:
+    low = float(pixels.min())
+    if low < 0:
+        scale = float(np.percentile(np.abs(pixels), CLIP)) or 1.0
         return np.asarray(colormaps["RdBu_r"](0.5 + 0.5 * np.clip(pixels / scale, -1, 1)))[..., :3]
-    strength = np.clip(pixels / scale, 0, 1)[..., None]
+    scale = float(np.percentile(pixels - low, CLIP)) or 1.0
+    strength = np.clip((pixels - low) / scale, 0, 1)[..., None]
     grey = np.repeat(image.mean(2, keepdims=True) / 255, 3, axis=2) * 0.75
     glow = np.asarray(colormaps["inferno"](0.25 + 0.75 * strength[..., 0]))[..., :3]
     mixed: npt.NDArray[np.float64] = grey * (1 - 0.8 * strength) + glow * 0.8 * strength
