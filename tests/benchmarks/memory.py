@@ -36,8 +36,8 @@ SCRIPT = (
 def lines(small: bool) -> Iterator[Line]:
     """Rows that come to ten times as many, and two methods that ask thousands of questions about one image.
 
-    Score-CAM's peak is that of a batch seen through channels, and KernelSHAP's that of a batch of coalitions: a layer
-    with fewer channels, but larger ones, and fewer samples show it in less time.
+    KernelSHAP's peak is that of a batch of coalitions: fewer samples show it in less time. Score-CAM's is that of a
+    batch seen through channels: the first layer has few channels, but the largest, and is above the last one.
     """
     few, many = (16, 32) if small else (2_000, 20_000)
     methods = ("saliency", "random")

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tests.benchmarks.table import Line, ratio
 from xaicli.attack.engine import Engine
+from xaicli.data.dataset import to_float
+from xaicli.data.open import open_data
 from xaicli.evaluate.asked import Subject
 from xaicli.evaluate.metric import name_metrics
 from xaicli.evaluate.queries import EVALUATE
@@ -116,14 +119,15 @@ def _share(bench: Callable[[], Bench], work: Work, pairs: int) -> float:
 
 
 class Bench:
-    """One model with random weights, and rows of noise."""
+    """One model with random weights, and drawn shapes: noise falls into far more superpixels than pictures do."""
 
     def __init__(self, size: Size) -> None:
         shape = (3, size.side, size.side)
         with torch.random.fork_rng():
             torch.manual_seed(0)
             network = build_network(parse_arch(size.arch), CLASSES, 3, shape[1:])
-            self.images = torch.rand(size.rows, *shape)
+        shapes = open_data("shapes", split="test", shape=shape)
+        self.images = torch.as_tensor(to_float(shapes.read(np.arange(size.rows)).pixels))
         names = [str(number) for number in range(CLASSES)]
         self.net = Classifier(network, [0.5] * 3, [0.25] * 3, names, shape).eval().requires_grad_(False)
         self.batch, self.index = size.batch, tuple(range(size.rows))

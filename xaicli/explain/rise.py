@@ -18,7 +18,7 @@ from xaicli.run.plan import forwards
 from xaicli.run.random import Stream
 from xaicli.signatures import Count, Share
 
-CHUNK = 32  # masks that are held at once where no model is asked
+CHUNK_PIXELS = 1 << 17  # of the masks that are held at once where no model is asked
 
 
 @dataclass(frozen=True)
@@ -79,20 +79,22 @@ def _stretches(cells: int, length: int, dtype: torch.dtype, device: torch.device
     return (1 - distance).clamp_min(0).to(dtype).to(device).unfold(0, length, 1)
 
 
-def conditional_mean(scores: Tensor, masks: Callable[[int, int], Tensor], probability: float) -> tuple[Tensor, Tensor]:
+def conditional_mean(
+    scores: Tensor, masks: Callable[[int, int], Tensor], probability: float, chunk: int = 32
+) -> tuple[Tensor, Tensor]:
     """E[f(x * M) | M shows the pixel] from the scores [masks], with its standard error, both float64 [H, W].
 
-    masks: begin, end -> those masks [k, H, W]. The scores are centred on their mean, which changes no expectation and
-    takes the noise of the quantity's own level out of the map.
+    masks: begin, end -> those masks [k, H, W], `chunk` at once. The scores are centred on their mean, which changes no
+    expectation and takes the noise of the quantity's own level out of the map.
     """
     count = len(scores)
     level = scores.double().mean()
     centred = scores.double() - level
     first: Tensor | float = 0.0
     second: Tensor | float = 0.0
-    for begin in range(0, count, CHUNK):
-        part = masks(begin, min(begin + CHUNK, count)).double()
-        weights = centred[begin : begin + CHUNK]
+    for begin in range(0, count, chunk):
+        part = masks(begin, min(begin + chunk, count)).double()
+        weights = centred[begin : begin + chunk]
         first = first + torch.tensordot(weights, part, 1)
         second = second + torch.tensordot(weights.square(), part.square(), 1)
     mean, square = torch.as_tensor(first) / count, torch.as_tensor(second) / count
@@ -118,13 +120,14 @@ def rise(
     estimate's standard error stored beside it.
     """
     size = (image.shape[2], image.shape[3])
+    chunk = max(1, CHUNK_PIXELS // (size[0] * size[1]))
     found = []
     for is_open, shift, scores in zip(rise_scores.open, rise_scores.shift, rise_scores.scores, strict=True):
 
         def part(begin: int, end: int, is_open: Tensor = is_open, shift: Tensor = shift) -> Tensor:
             return enlarge(is_open[begin:end], shift[begin:end], size, image.dtype)
 
-        found.append(conditional_mean(scores, part, probability))
+        found.append(conditional_mean(scores, part, probability, chunk))
     maps, errors = (torch.stack(parts).unsqueeze(1).to(image) for parts in zip(*found, strict=True))
     return Measured(maps, figures={"standard_error": errors})
 
