@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +20,10 @@ from xaicli.data.dataset import to_float
 from xaicli.data.open import open_data
 from xaicli.evaluate.neighbours import Piece, TrainingRows, nearest
 from xaicli.explain.training import Training
+from xaicli.files.checkpoint import read_meta, write_checkpoint
 from xaicli.files.store import open_store
+from xaicli.models.load import load_classifier
+from xaicli.models.state import state_arrays
 from xaicli.run.calls import Calls
 
 NET = small_net(5)
@@ -141,3 +145,14 @@ def test_a_checkpoint_is_judged_against_its_own_training_data(files: Files, tmp_
     near = near[:, 1:] if own else near[:, :10]
     assert found == pytest.approx((train.labels[near] == labels[:, None]).mean(1), abs=1e-6)
     assert (found > 0.8).mean() > 0.8
+
+
+def test_every_metric_of_a_model_of_unknown_origin_leaves_its_training_data_out(files: Files, tmp_path: Path) -> None:
+    meta, tensors = read_meta(files.checkpoint)[0], state_arrays(load_classifier(files.checkpoint))
+    foreign = tmp_path / "foreign.safetensors"
+    write_checkpoint(foreign, tensors, replace(meta, data=None))
+    asked = ("-n", "30", "--data", "digits", "-o", tmp_path / "scores.h5")
+    said = run_here("evaluate", foreign, "-k", "all", *asked)
+    assert said.code == 0, said.err
+    metrics = {record["metric"] for record in said.records if record["kind"] == "metric"}
+    assert "accuracy" in metrics and "class-consistency" not in metrics

@@ -19,7 +19,7 @@ from xaicli.evaluate.layout import scores_layout
 from xaicli.evaluate.metric import Metric, planned_forwards
 from xaicli.evaluate.neighbours import TrainingRows, read_pieces
 from xaicli.evaluate.queries import EVALUATE
-from xaicli.evaluate.subject import Judged, Request
+from xaicli.evaluate.subject import EVERY, Judged, Request
 from xaicli.explain.training import Training, compute_training
 from xaicli.files.artifact import Artifact
 from xaicli.files.columns import Status
@@ -77,6 +77,8 @@ def judge_models(
     """Plan the scores of checkpoints on the same rows of a data set."""
     cases = gather_cases(request.sources, parents, request.data, settings)
     sources = [Source(_recipe(case), {}, case, case.inputs) for case in cases]
+    if EVERY in request.metrics and not all(_training_data(case) for case in cases):
+        metrics = [metric for metric in metrics if "training" not in metric.needs]
     return _judge(sources, request, metrics, None, settings, lambda case: _training_rows(case, parents, settings))
 
 
@@ -174,10 +176,16 @@ def _data(source: Source) -> Any:
     return source.case.job_parents["data"]
 
 
+def _training_data(case: Case) -> dict[str, Any]:
+    """What a checkpoint says of the data it was trained on; empty if it does not name any."""
+    recorded = dict(case.meta.data or {})
+    return recorded if recorded.get("name") else {}
+
+
 def _training_rows(case: Case, parents: Parents, settings: Settings) -> TrainingRows:
     """What a checkpoint was trained on, opened when it is first needed."""
-    recorded, dataset = {**dict(case.meta.data or {}), "split": "train"}, case.inputs.dataset
-    if not recorded.get("name"):
+    recorded, dataset = {**_training_data(case), "split": "train"}, case.inputs.dataset
+    if not _training_data(case):
         raise UsageError(
             f"'{case.checkpoint.path.name}' does not say what data it was trained on, so it has no neighbours there; "
             "leave class-consistency out."
