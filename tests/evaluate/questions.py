@@ -22,7 +22,6 @@ from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.models.layers import find_layer
 from xaicli.run.calls import Calls
-from xaicli.run.inputs import Rows
 from xaicli.run.plan import Answers
 
 NONE = 65535
@@ -58,7 +57,9 @@ def answers_of(
         roots["clean"] = clean
     index = tuple(index) if index is not None else tuple(range(len(images)))
     if maps is not None:
-        roots["explainers"] = explainers_of(again, classifier, images, maps, index)
+        roots["explainers"] = Explainers(
+            asked_again(again), [maps] * len(again), index, background_of_noise(classifier)
+        )
     answers = Answers(EVALUATE, roots, seed=seed, index=index)
     whole = Signed(maps.unsqueeze(1)) if signed is None and maps is not None else signed
     extra = {"attribution": maps, "signed": whole, "mask": mask, "other": other}
@@ -81,23 +82,6 @@ def asked_again(methods: Sequence[str], seed: int = 0) -> list[Asked]:
     """Methods as they are asked again, for the logit."""
     explainers = [Explainer(parse_spec("explain", method)) for method in methods]
     return [Asked(explainer, "logit", seed, explainer.reduce) for explainer in explainers]
-
-
-def explainers_of(
-    methods: Sequence[str], classifier: Classifier, images: Tensor, maps: Tensor, index: Sequence[int]
-) -> Explainers:
-    """The explainers of a block, all of them with the same maps."""
-    count = len(images)
-    rows = Rows(
-        positions=np.arange(count),
-        index=np.array(index),
-        labels=np.zeros(count, dtype=np.int64),
-        pixels=images.numpy(),
-        stored=images.numpy(),
-        status=np.ones(count, dtype=np.uint8),
-        keys=[str(number) for number in index],
-    )
-    return Explainers(asked_again(methods), [maps] * len(methods), rows, background_of_noise(classifier))
 
 
 def costs_of(classifier: Classifier, methods: Sequence[str] = ("input-x-gradient",)) -> Mapping[str, Any]:

@@ -135,6 +135,21 @@ def test_smprt_averages_maps_over_noise_before_it_compares() -> None:
     assert answers.ask("subject", {}).calls.forwards == 4 * 3 * 5  # three copies; the model and four stages
 
 
+def test_noisy_copies_of_a_single_row_share_batches() -> None:
+    whole = value("smprt:n=6", answers_of(NET, IMAGES, product(NET, IMAGES), batch_size=4))
+    asked = []
+    for row in range(4):
+        image, number = IMAGES[row : row + 1], (row,)
+        answers = answers_of(NET, image, product(NET, image, TARGET[row : row + 1]), index=number, batch_size=4)
+        with torch.nn.modules.module.register_module_forward_hook(
+            lambda module, inputs, _: asked.append(len(inputs[0])) if isinstance(module, Classifier) else None
+        ):
+            found = value("smprt:n=6", answers)
+        assert found == pytest.approx(whole[row : row + 1], abs=1e-12)
+    # six copies in two batches of four; the model and four stages, whose layers are found with one empty image
+    assert asked.count(4) == 4 * 2 * 5 and asked.count(1) == 4 == len(asked) - 40
+
+
 def test_gradients_are_averaged_with_their_signs() -> None:
     # saliency of a linear model is the same everywhere, so smoothing must give |w|, and a correlation of exactly 1
     w = torch.randn(3, 1, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

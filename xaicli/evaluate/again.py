@@ -16,11 +16,12 @@ from torch import Tensor
 from xaicli.evaluate.asked import Subject
 from xaicli.evaluate.reduce import reduce_maps
 from xaicli.explain.background import Background
+from xaicli.explain.block import Block
+from xaicli.explain.explainer import Explainer
 from xaicli.explain.quantity import Target
 from xaicli.explain.queries import EXPLAIN
-from xaicli.explain.run import Explainer, answers_for
 from xaicli.run.calls import Calls
-from xaicli.run.inputs import Rows
+from xaicli.run.plan import Answers
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +43,13 @@ class Asked:
 class Explainers:
     """The root: explainers of the same classes of some rows by the same model, and the maps that their stores hold.
 
-    rows: where the images come from. maps: one [n, H, W] for each, reduced. calls: another model than the subject's.
+    maps: one [n, H, W] for each, reduced. index: the rows' numbers in their data set, to which random numbers belong.
+    calls: another model than the subject's.
     """
 
     asked: Sequence[Asked]
     maps: Sequence[Tensor]
-    rows: Rows
+    index: tuple[int, ...]
     background: Background = field(default_factory=Background)
     calls: Calls | None = None
 
@@ -62,14 +64,16 @@ class Explainers:
     def about(self, subject: Subject, only: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """Every explainer's number and its maps [n, C, H, W] of the subject's images and classes; only: of one.
 
-        Forwards of another model are counted with those of the subject's own.
+        The subject may stand for several copies of the rows, one after the other. Forwards of another model are
+        counted with those of the subject's own.
         """
         calls = self.calls or subject.calls
         before = calls.forwards
-        rows = replace(self.rows, pixels=subject.images.cpu().numpy(), labels=subject.target.cpu().numpy())
+        index = self.index * (len(subject.images) // len(self.index))
         target = Target("label", against=int(subject.against[0]))  # the classes are handed over in the place of labels
         for quantity, seed in dict.fromkeys((asked.quantity, asked.seed) for asked in self.asked):
-            answers = answers_for(rows, calls, target, quantity, seed, self.background)
+            block = Block(calls, subject.images, subject.target, target, quantity, self.background)
+            answers = Answers(EXPLAIN, {"block": block}, seed=seed, index=index)
             for number, asked in enumerate(self.asked):
                 if (asked.quantity, asked.seed) == (quantity, seed) and only in (None, number):
                     maps = asked.explainer.attribution(answers).attribution
@@ -84,7 +88,10 @@ class Explainers:
 
     def changes(self, subject: Subject) -> tuple[Tensor, ...]:
         """How far each explainer's maps of the subject are from those of its store, l2 norm, [n], float64."""
-        return in_order((number, norms(maps - self.maps[number])) for number, maps in self.reduced(subject))
+        copies = len(subject.images) // len(self.index)
+        return in_order(
+            (number, norms(maps - self.maps[number].repeat(copies, 1, 1))) for number, maps in self.reduced(subject)
+        )
 
 
 def planned_again(asked: Sequence[Asked], size: int, channels: Callable[[str], int]) -> int:

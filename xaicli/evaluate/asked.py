@@ -25,6 +25,11 @@ class Subject:
     target: Tensor  # int64 [n]
     against: Tensor  # int64 [n]
 
+    def about(self, copies: Tensor) -> Subject:
+        """The same about copies of the images [k, n, C, H, W], one after the other."""
+        target, against = self.target.repeat(len(copies)), self.against.repeat(len(copies))
+        return Subject(self.calls, copies.flatten(0, 1), target, against)
+
     def scores(self, images: Tensor, quantity: str) -> Tensor:
         """The quantity of one image per row, [n]."""
         return score(self.calls.logits(images), self.target, self.against, quantity)

@@ -100,9 +100,10 @@ def shifted_changes(subject: Subject, explainers: Explainers, *, shift: float = 
 def _smooth(explainers: Explainers, subject: Subject, noisy: Noisy) -> tuple[Tensor, ...]:
     """Each explainer's mean map over the noisy images, reduced afterwards, [n, H, W]."""
     totals: dict[int, Tensor] = {}
-    for images in noisy:
-        for number, maps in explainers.about(replace(subject, images=images)):
-            totals[number] = totals[number] + maps if number in totals else maps.double()
+    for copies in noisy.together(subject.calls.batch_size):
+        for number, maps in explainers.about(subject.about(copies)):
+            for one in maps.double().chunk(len(copies)):  # one by one: a sum of many would depend on their number
+                totals[number] = totals[number] + one if number in totals else one
     return tuple(asked.reduced(totals[number] / noisy.count) for number, asked in enumerate(explainers.asked))
 
 

@@ -124,6 +124,7 @@ class MapScorer:
         """Answers that the sources of a group share."""
         id = self.sources[group[0]].checkpoint.id
         calls = self.calls[id]
+        index = tuple(int(number) for number in rows.index)
         subject = Subject(
             calls,
             torch.as_tensor(rows.pixels).to(calls.device, calls.dtype),
@@ -133,8 +134,7 @@ class MapScorer:
         roots: dict[str, object] = {"subject": subject, "labels": torch.as_tensor(rows.labels).to(calls.device)}
         if self.asked:
             here = [self.asked[number] for number in group], [maps[number] for number in group]
-            roots["explainers"] = Explainers(*here, rows, self.backgrounds[id])
-        index = tuple(int(number) for number in rows.index)
+            roots["explainers"] = Explainers(*here, index, self.backgrounds[id])
         return Answers(EVALUATE, roots, seed=self.settings.seed, index=index)
 
     def _all_maps(self, where: npt.NDArray[np.int64], rows: Rows) -> list[Tensor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,12 @@ class Noisy:
     def __iter__(self) -> Iterator[Tensor]:
         for copy in range(self.count):
             yield self.images + torch.as_tensor(self.noise(copy)).to(self.images)
+
+    def together(self, rows: int) -> Iterator[Tensor]:
+        """As many copies at once as `rows` rows hold, but at least one: [k, n, C, H, W]."""
+        copies = iter(self)
+        while at_once := list(islice(copies, max(1, rows // len(self.images)))):
+            yield torch.stack(at_once)
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,8 @@ def nearby_changes(
 
     The class explained stays that of the image.
     """
-    found = [explainers.changes(replace(subject, images=images)) for images in nearby_images]
-    return tuple(torch.stack(one, 1) for one in zip(*found, strict=True))
+    found = [explainers.changes(subject.about(copies)) for copies in nearby_images.together(subject.calls.batch_size)]
+    return tuple(torch.cat(one).view(draws, -1).T for one in zip(*found, strict=True))
 
 
 def nearby_change(nearby_changes: tuple[Tensor, ...], explainer: int, attribution: Tensor) -> Tensor:
@@ -80,13 +87,19 @@ def nearby_outputs(subject: Subject, nearby_images: Noisy, *, draws: int = 10) -
     """What the model says of the draws, and of the image once more, because its features are needed too."""
     logits, features = _asked(subject, subject.images)
     same, moved, shifted = [], [], []
-    for images in nearby_images:
-        there, seen = _asked(subject, images)
-        same.append(there.argmax(1) == logits.argmax(1))
-        moved.append(norms(there - logits) / norms(logits))
+    for copies in nearby_images.together(subject.calls.batch_size):
+        there, seen = _asked(subject, copies.flatten(0, 1))
+        same.append(there.view(len(copies), *logits.shape).argmax(2) == logits.argmax(1))
+        moved.append(_relative(there, logits))
         if features is not None and seen is not None:
-            shifted.append(norms(seen - features) / norms(features))
-    return Outputs(torch.stack(same, 1), torch.stack(moved, 1), torch.stack(shifted, 1) if shifted else None)
+            shifted.append(_relative(seen, features))
+    return Outputs(torch.cat(same).T, torch.cat(moved).T, torch.cat(shifted).T if shifted else None)
+
+
+def _relative(there: Tensor, here: Tensor) -> Tensor:
+    """How far copies [k * n, D] are from the rows [n, D], relative to their norm, [k, n]."""
+    copies = len(there) // len(here)
+    return norms(there - here.repeat(copies, 1)).view(copies, -1) / norms(here)
 
 
 def _asked(subject: Subject, images: Tensor) -> tuple[Tensor, Tensor | None]:
