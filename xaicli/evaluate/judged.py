@@ -16,7 +16,7 @@ from xaicli.errors import InputError, UsageError
 from xaicli.evaluate.aggregate import summarise_scores
 from xaicli.evaluate.asked import Subject
 from xaicli.evaluate.layout import scores_layout
-from xaicli.evaluate.metric import Metric, planned_forwards
+from xaicli.evaluate.metric import Metric, planned_forwards, title
 from xaicli.evaluate.neighbours import TrainingRows, read_pieces
 from xaicli.evaluate.queries import EVALUATE
 from xaicli.evaluate.subject import EVERY, Judged, Request
@@ -168,8 +168,9 @@ def _judge(
         {**shown, "data": first.parents["data"]},
         summarise=summarise_scores,
     )
-    names = ", ".join(metric.label for metric in metrics)
-    return Judged(Group(first.inputs, [plan], ready, f"evaluate ({names})"), [source.parents for source in sources])
+    return Judged(
+        Group(first.inputs, [plan], ready, f"evaluate ({title(metrics)})"), [source.parents for source in sources]
+    )
 
 
 def _data(source: Source) -> Any:

@@ -12,7 +12,7 @@ from xaicli.evaluate.aggregate import summarise_scores
 from xaicli.evaluate.forecast import forecast
 from xaicli.evaluate.layout import scores_layout
 from xaicli.evaluate.map_scorer import MapScorer
-from xaicli.evaluate.metric import Metric, name_metrics
+from xaicli.evaluate.metric import Metric, name_metrics, title
 from xaicli.evaluate.object_masks import find_masks
 from xaicli.evaluate.reduce import REDUCTIONS
 from xaicli.evaluate.sources import Source, common_index, find_sources, open_rows
@@ -26,7 +26,7 @@ from xaicli.models.classifier import Classifier
 from xaicli.models.load import load_classifier
 from xaicli.run.blocks import Result, auto_block
 from xaicli.run.calls import Calls
-from xaicli.run.cases import Case
+from xaicli.run.cases import Case, open_placed
 from xaicli.run.device import memory_guard
 from xaicli.run.inputs import Rows, match_rows
 from xaicli.run.job import make_job
@@ -43,8 +43,13 @@ def judge_maps(
     """Plan the scores of all explainers on the rows that all stores hold."""
     if request.reduce not in REDUCTIONS:
         raise UsageError(f"--reduce '{request.reduce}' is unknown; use one of {', '.join(REDUCTIONS)}.")
-    sources = find_sources(artifacts, parents)
     first = artifacts[0]
+    if request.data is not None:
+        named = open_placed(request.data, None, parents, settings).name
+        recorded = dict(first.parents.get("data") or {}).get("name")
+        if named != recorded:
+            raise UsageError(f"'{first.path.name}' explains rows of '{recorded}', not of '{named}'; leave --data out.")
+    sources = find_sources(artifacts, parents)
     index = common_index(sources)
     dataset, original = open_rows(first, parents, settings)
     chosen = choose(
@@ -94,8 +99,7 @@ def judge_maps(
         {"attributions": [source.parents["attributions"] for source in sources if source.control is None]},
         summarise=summarise_scores,
     )
-    names = ", ".join(metric.label for metric in metrics)
-    return Judged(Group(inputs, [plan], ready, f"evaluate ({names})"), [source.parents for source in sources])
+    return Judged(Group(inputs, [plan], ready, f"evaluate ({title(metrics)})"), [source.parents for source in sources])
 
 
 def _network(settings: Settings) -> Callable[[Source], Classifier]:

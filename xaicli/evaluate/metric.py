@@ -15,6 +15,8 @@ from xaicli.evaluate.scores import Curves, Scores
 from xaicli.methods import Spec
 from xaicli.run.plan import Answers, Function
 
+FEW = 8  # metrics that progress lists by name
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -70,6 +72,12 @@ class Metric:
         columns = {name: figure.float().cpu().numpy() for name, figure in zip(self.columns, figures, strict=True)}
         curves = {self.label: scores.curve.double().cpu().numpy()} if isinstance(scores, Curves) else {}
         return columns, curves
+
+
+def title(metrics: Sequence[Metric]) -> str:
+    """What progress calls them: all by name, if they are few."""
+    labels = [metric.label for metric in metrics]
+    return ", ".join(labels) if len(labels) <= FEW else f"{len(labels)} metrics"
 
 
 def name_metrics(specs: Sequence[Spec]) -> list[Metric]:

@@ -22,6 +22,7 @@ class Parents:
         self._sources = sources
         self._extra = list(extra)
         self._known: dict[Path, Artifact | None] = {}
+        self._folders: dict[str, Path] = {}
 
     def find(self, kind: str, id: str, child: Artifact) -> Artifact:
         """The parent with this id, or MissingError naming it."""
@@ -39,6 +40,14 @@ class Parents:
     def data_path(self, digest: str) -> Path | None:
         """Where a record said that a data set without a fixed home lies."""
         return self._sources.hints.get(digest)
+
+    def place(self, name: str, path: Path) -> None:
+        """Note where the user's own words place a data set: artifacts name it, but have no paths."""
+        self._folders[name] = path
+
+    def placed(self, name: str) -> Path | None:
+        """Where the user placed the data set of this name."""
+        return self._folders.get(name)
 
     def _places(self, kind: str, id: str, child: Artifact) -> Iterator[Path]:
         suffix = _SUFFIX.get(kind, ".h5")

@@ -99,12 +99,20 @@ def open_checkpoint_data(checkpoint: Artifact, data: str | None, parents: Parent
     meta, _ = read_meta(checkpoint.path)
     shape = (meta.shape[0], meta.shape[1], meta.shape[2])
     if data is not None:
-        return open_data(data, shape=shape, access=settings.access)
+        return open_placed(data, shape, parents, settings)
     recorded = dict(meta.data or {})
     if not recorded.get("name"):
         raise UsageError(f"'{checkpoint.path.name}' does not say what data it was trained on; name some with --data.")
     test = {**recorded, "split": "test", "digest": recorded.get("test_digest"), "train_digest": recorded.get("digest")}
     return reopen_data(test, shape, parents, settings)
+
+
+def open_placed(data: str, shape: tuple[int, int, int] | None, parents: Parents, settings: Settings) -> Dataset:
+    """The data named by --data; from now on, artifacts that name the same folder find it there."""
+    dataset = open_data(data, shape=shape, access=settings.access)
+    if dataset.path is not None:
+        parents.place(dataset.name, dataset.path)
+    return dataset
 
 
 def reopen_data(
@@ -114,7 +122,7 @@ def reopen_data(
     name, split = str(recorded["name"]), str(recorded["split"])
     spec, hint = name, _hint(recorded, parents)
     if name.startswith("folder:"):
-        spec = f"folder:{_folder(name.removeprefix('folder:'), hint, settings)}"
+        spec = f"folder:{_folder(name.removeprefix('folder:'), hint or parents.placed(name), settings)}"
     access = replace(settings.access, hints=tuple(hint.parents)[:2] if hint else ())  # it may lie in ROOT/NAME/raw
     dataset = open_data(spec, split=split, shape=shape, access=access)
     if recorded.get("digest") not in (None, dataset.digest):
