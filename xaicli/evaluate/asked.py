@@ -34,6 +34,11 @@ class Subject:
         """The quantity of one image per row, [n]."""
         return score(self.calls.logits(images), self.target, self.against, quantity)
 
+    def scored(self, logits: Tensor, quantity: str) -> Tensor:
+        """The quantity of several answers about every row, [n, k], from their logits [n, k, K]."""
+        target, against = (classes.repeat_interleave(logits.shape[1]) for classes in (self.target, self.against))
+        return score(logits.flatten(0, 1), target, against, quantity).view(logits.shape[:2])
+
 
 def image(subject: Subject) -> Tensor:
     """The rows' images."""

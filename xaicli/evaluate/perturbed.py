@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from xaicli.evaluate.asked import Subject
-from xaicli.explain.quantity import score
 from xaicli.run.calls import Answer
 
 Perturb = Callable[[int, Tensor], Tensor]  # row, numbers of its perturbed images [k] -> the images [k, C, H, W]
@@ -39,7 +38,4 @@ def replaced(image: Tensor, replacement: Tensor, where: Tensor) -> Tensor:
 
 def drops(subject: Subject, image_score: Tensor, logits: Tensor, quantity: str) -> Tensor:
     """How much of the quantity each perturbation takes away, float64 [n, k], from its logits [n, k, K]."""
-    rows, count = logits.shape[:2]
-    target, against = (classes.repeat_interleave(count) for classes in (subject.target, subject.against))
-    left = score(logits.flatten(0, 1), target, against, quantity).view(rows, count)
-    return image_score.double().unsqueeze(1) - left.double()
+    return image_score.double().unsqueeze(1) - subject.scored(logits, quantity).double()

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from xaicli.evaluate.asked import Subject
 from xaicli.evaluate.paths import Fill, Ranks, kept, removed
-from xaicli.explain.quantity import score
 from xaicli.run.calls import Answer
 from xaicli.run.plan import forwards
 
@@ -27,10 +26,7 @@ class Walk:
 
     def scores(self, quantity: str) -> Tensor:
         """A quantity of the classes explained at every point, [n, points]."""
-        target, against = (
-            part.repeat_interleave(self.counts.shape[1]) for part in (self.subject.target, self.subject.against)
-        )
-        return score(self.logits.flatten(0, 1), target, against, quantity).view_as(self.counts)
+        return self.subject.scored(self.logits, quantity)
 
     def right(self, labels: Tensor) -> Tensor:
         """1 where the true class has the largest logit, else 0; NaN for rows without one. Float64 [n, points]."""
