@@ -32,11 +32,12 @@ def test_a_folder_named_once_is_found_for_everything_that_names_it(
     assert said.code == 0, said.err
     # the images are those of --data; expected gradients also want the training images, by the checkpoint's word
     explain = ("explain", checkpoint, "-m", "expected-gradients:samples=2,background=2", "-o", here / "maps.h5")
-    assert "name it with --data" in run_here(*explain).err
+    assert "with --data-root" in run_here(*explain).err
     said = run_here(*explain, *data)
     assert said.code == 0, said.err
     evaluate = ("evaluate", here / "maps.h5", "-k", "deletion:steps=2", "-o", here / "scores.h5")
-    assert "name it with --data" in run_here(*evaluate).err
+    assert "itself with --data folder:PATH" in run_here(*evaluate).err
+    assert run_here(*evaluate, "--data-root", pets.parent).code == 0
     assert run_here(*evaluate, *data).code == 0
     said = run_here(*evaluate, "--data", "digits")
     assert said.code == 2 and "explains rows of 'folder:pets', not of 'digits'" in said.err

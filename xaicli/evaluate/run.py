@@ -32,6 +32,8 @@ ROOTS = {
     "generated images": {"subject", "labels"},
     "attributions": {"subject", "labels", "attribution", "signed", "mask", "explainers", "explainer", "other"},
 }
+OF_ATTACKS = ("robust-accuracy",)  # what they say is true of attacked images alone
+MAPS = {"attribution", "signed", "explainers", "other"}
 FEW = 5  # names that an error lists
 ORDER = ("scores", "attributions", "images", "checkpoint")
 KINDS = {kind: (kind,) for kind in ORDER} | {"attributions": MAP_KINDS}
@@ -104,7 +106,7 @@ def _metrics(kind: str, request: Request) -> list[Metric]:
             raise UsageError(f"none of the metrics has a {option}; leave --{option} out.")
     metrics = name_metrics(specs)
     for metric in metrics:
-        if _missing(metric, kind):
+        if not _fits(metric, kind):
             fitting = _fitting(kind)
             known = ", ".join(fitting) if len(fitting) < FEW else f"{', '.join(DEFAULTS[kind])} or another one"
             raise UsageError(f"'{metric.spec.name}' does not judge a subject of kind {kind}; use {known}.")
@@ -119,15 +121,26 @@ def _texts(kind: str, request: Request) -> list[str]:
             texts.append(text)
             continue
         named = {parse_spec("evaluate", other).name for other in request.metrics if other != EVERY}
-        texts += [name for name in _fitting(kind) if name not in named]
+        texts += [name for name in _fitting(kind) if name not in named and _looks_at(_metric(name), kind)]
     return texts
 
 
-def _missing(metric: Metric, kind: str) -> set[str]:
-    """What a metric needs to know that a subject of this kind does not tell."""
-    return {need for need in metric.needs if need in EVALUATE.roots - {STREAM}} - ROOTS[kind]
+def _fits(metric: Metric, kind: str) -> bool:
+    """Whether a subject of this kind tells all that a metric needs to know."""
+    if metric.spec.name in OF_ATTACKS and kind != "images":
+        return False
+    return {need for need in metric.needs if need in EVALUATE.roots - {STREAM}} <= ROOTS[kind]
 
 
 def _fitting(kind: str) -> list[str]:
     """The names of all metrics that judge this kind of subject."""
-    return [name for name in names("evaluate") if not _missing(Metric(parse_spec("evaluate", name), name), kind)]
+    return [name for name in names("evaluate") if _fits(_metric(name), kind)]
+
+
+def _looks_at(metric: Metric, kind: str) -> bool:
+    """Whether a metric says something about the subject itself: of maps, the model's accuracy does not."""
+    return kind != "attributions" or not MAPS.isdisjoint(metric.needs)
+
+
+def _metric(name: str) -> Metric:
+    return Metric(parse_spec("evaluate", name), name)

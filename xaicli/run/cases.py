@@ -141,7 +141,10 @@ def _folder(name: str, hint: Path | None, settings: Settings) -> Path:
     places = [hint, settings.data_root / name if settings.data_root else None, Path(name)]
     found = next((place for place in places if place is not None and place.is_dir()), None)
     if found is None:
-        raise UsageError(f"where the data 'folder:{name}' lies is not recorded; name it with --data folder:PATH.")
+        raise UsageError(
+            f"where the data 'folder:{name}' lies is not recorded; name the folder above it with --data-root, "
+            "or the folder itself with --data folder:PATH."
+        )
     return found
 
 
