@@ -14,9 +14,11 @@ from torch.nn.functional import cross_entropy
 from tests.nets import classify
 from xaicli.attack.gradient import pgd
 from xaicli.attack.perturb import perturb
-from xaicli.data.dataset import Dataset, Images
+from xaicli.data.dataset import Dataset, Images, to_float
+from xaicli.data.open import open_data
 from xaicli.errors import InputError
-from xaicli.methods import parse_spec
+from xaicli.methods import TABLE, parse_spec
+from xaicli.models.arch import build_network, parse_arch
 from xaicli.models.classifier import Classifier
 from xaicli.run.random import Stream, generator
 from xaicli.train.batch import Batch, augment
@@ -117,6 +119,44 @@ def test_losses_of_the_recipes() -> None:
     loss = adversarial(batch, eps=0.05, steps=3)
     assert loss.item() == pytest.approx(cross_entropy(net(moved), labels).item(), abs=1e-12)
     assert loss.item() > -picked.item()
+
+
+def test_every_recipe_with_a_threat_model_has_the_common_options() -> None:
+    robust = [name for name in TABLE["train"] if "eps" in parse_spec("train", name).options]
+    assert robust == ["adversarial", "trades", "mart", "fast", "free"]
+    for name in robust:
+        spec = parse_spec("train", f"{name}:awp=true,ema=0.999,norm=l2,schedule=cyclic,augment=none")
+        assert {"awp": True, "ema": 0.999}.items() <= spec.options.items()
+
+
+@pytest.mark.slow
+def test_every_robust_recipe_withstands_on_digits_what_breaks_a_standard_model() -> None:
+    """PGD-20 at 0.1 on the first 200 test digits, after six short epochs of a tiny network."""
+    fit, val, test = (open_data("digits", split=split, shape=(1, 16, 16)) for split in ("fit", "val", "test"))
+    pixels, images = Pixels(fit), torch.as_tensor(to_float(test.read(np.arange(200)).pixels))
+    labels, draw = torch.tensor(test.labels[:200]), Stream(0, "t", tuple(range(200)))
+    found: dict[str, float] = {}
+    for recipe in (
+        "standard:lr=0.2",
+        "adversarial:eps=0.1,steps=3,lr=0.2",
+        "trades:eps=0.1,steps=3,lr=0.2",
+        "mart:eps=0.1,steps=3,lr=0.2",
+        "fast:eps=0.1",
+        "free:eps=0.1,replays=3",
+        "fast:eps=0.1,awp=true,ema=0.9",
+    ):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = build_network(parse_arch("cnn:width=8,depth=3"), 10, 1, (16, 16))
+        net = Classifier(network, [0.3], [0.35], fit.classes, fit.shape)
+        spec = parse_spec("train", recipe)
+        done = train_model(net, pixels, Judge(val, None, 0), spec, Schedule(6, 32, 32, 0), "test")
+        net.load_state_dict(done.best)
+        batch = Batch(net.eval(), images, labels, draw)
+        moved = perturb(pgd(eps=0.1, steps=20), net, images, labels, batch.draw)
+        found[recipe] = (net(moved).argmax(1) == labels).double().mean().item()
+    plain = found.pop("standard:lr=0.2")
+    assert plain < 0.1 and min(found.values()) > 0.35, found
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

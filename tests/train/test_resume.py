@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from xaicli.errors import ExistsError, InputError, OutputError, StoppedError, UnavailableError, UsageError
+from xaicli.files.checkpoint import read_meta
 from xaicli.files.resume import Resume, read_resume, write_resume
 from xaicli.methods import parse_spec
 from xaicli.models.arch import build_network
@@ -28,6 +29,7 @@ from xaicli.run.stop import STOP, Stop
 from xaicli.train import savepoint
 from xaicli.train.judge import Judge
 from xaicli.train.run import Request, train
+from xaicli.train.watchdog import Watchdog
 
 DROPOUT = """
 from torch import nn
@@ -76,6 +78,10 @@ def sha256(path: Path) -> str:
         "standard:ema=0.9,mixup=0.4,schedule=cosine",
         "standard:momentum=0,schedule=constant,label-smoothing=0.1",
         "adversarial:eps=0.1,steps=2",
+        "trades:eps=0.1,steps=1,awp=true,ema=0.5",
+        "mart:eps=0.1,steps=1,schedule=piecewise",
+        "fast:eps=0.1",
+        "free:eps=0.1,replays=2",
         "dropout",
         "physical",
     ]
@@ -95,7 +101,8 @@ def test_stopped_at_every_step_it_makes_the_same_checkpoint(
     """Each run may take one step, or judge once; the last one finishes."""
     expected = run(tmp_path / "whole.safetensors", case)["id"]
     path, resume = tmp_path / "parts.safetensors", tmp_path / "parts.resume"
-    for _ in range(EPOCHS * (STEPS + 1)):
+    replays: Any = case.recipe.options.get("replays", 1)
+    for _ in range(EPOCHS * (STEPS * replays + 1)):
         stop_at(2)
         with pytest.raises(StoppedError):
             run(path, case)
@@ -104,6 +111,52 @@ def test_stopped_at_every_step_it_makes_the_same_checkpoint(
     record = run(path, case)
     assert record["id"] == expected == sha256(path)
     assert sorted(entry.suffix for entry in tmp_path.iterdir() if entry.suffix != ".py") == [".safetensors"] * 2
+
+
+@pytest.mark.parametrize("recipe", ["fast:eps=0.1,ema=0.5", "free:eps=0.1,replays=2"])
+def test_what_the_watchdog_puts_back_is_saved(
+    recipe: str, tmp_path: Path, stop_at: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every epoch but the first collapses; the last one begins where the first has ended."""
+
+    def measure(dog: Watchdog, classifier: Any) -> float:
+        seen = int(classifier.network.block1.norm.num_batches_tracked)
+        return 0.9 if seen <= STEPS * replays else 0.1
+
+    monkeypatch.setattr(Watchdog, "accuracy", measure)
+    what = request(recipe, epochs=3)
+    replays: Any = what.recipe.options.get("replays", 1)
+    stop_at(None)
+    path = tmp_path / "parts.safetensors"
+    expected = run(tmp_path / "whole.safetensors", what)["id"]
+    meta = read_meta(tmp_path / "whole.safetensors")[0]
+    assert ["rolled_back" in entry for entry in meta.history] == [False, True, True]
+    for _ in range(3 * (STEPS * replays + 1) // 2):
+        stop_at(3)
+        with pytest.raises(StoppedError):
+            run(path, what)
+    stop_at(None)
+    assert run(path, what)["id"] == expected
+
+
+def test_every_robust_recipe_writes_its_threat_model(tmp_path: Path, stop_at: Callable[..., None]) -> None:
+    stop_at(None)
+    for recipe, norm, eps, forwards in (
+        ("adversarial:steps=1,awp=true", "linf", 8 / 255, 3),
+        ("trades:norm=l2,steps=2", "l2", 0.5, 5),
+        ("mart:eps=0.1,steps=1,awp=true", "linf", 0.1, 5),
+        ("fast:norm=l2,eps=0.2", "l2", 0.2, 2),
+        ("free:replays=2", "linf", 8 / 255, 2),
+    ):
+        path, what = tmp_path / f"{recipe[:4]}.safetensors", request(recipe, epochs=1)
+        said = run(path, what, dry_run=True)
+        assert said["forwards"] == 1293 * forwards, recipe
+        assert said["steps"] == STEPS * (2 if "free" in recipe else 1)
+        run(path, what)
+        meta = read_meta(path)[0]
+        assert meta.threat == {"norm": norm, "eps": eps}
+        assert {"val_robust_accuracy", "test_robust_accuracy"} <= meta.metrics.keys()
+        assert ("watched_accuracy" in meta.history[0]) == (recipe[:4] in ("fast", "free"))
 
 
 def test_dropout_needs_the_generators_state(tmp_path: Path, stop_at: Callable[..., None], monkeypatch: Any) -> None:

@@ -35,7 +35,7 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
             for key in table:
                 _check_known(path, f"{verb}.{key}", everywhere[verb])
     values.update(document.get(_verb(context), {}))
-    here = _options(context.command)
+    here = options_by_name(context.command)
     defaults = {str(here[key].name): _as_typed(here[key], value) for key, value in values.items() if key in here}
     context.default_map = {**(context.default_map or {}), **defaults}
     return path
@@ -68,11 +68,12 @@ def _all_options(command: Any) -> Options:
     """The options of a command, or of all commands in a group."""
     inner = getattr(command, "commands", None)
     if inner is None:
-        return _options(command)
-    return {key: value for one in inner.values() for key, value in _options(one).items()}
+        return options_by_name(command)
+    return {key: value for one in inner.values() for key, value in options_by_name(one).items()}
 
 
-def _options(command: Any) -> Options:
+def options_by_name(command: Any) -> Options:
+    """A command's parameters by their long names, without what every command takes."""
     return {
         name.removeprefix("--"): parameter
         for parameter in command.params

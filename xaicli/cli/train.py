@@ -7,16 +7,21 @@ from typing import Annotated
 import typer
 
 from xaicli.cli.completion import complete
-from xaicli.cli.options import Common, command
+from xaicli.cli.config import options_by_name
+from xaicli.cli.options import Common, chosen, command
 from xaicli.cli.shape import parse_shape
 from xaicli.cli.whole import produce
 from xaicli.data.sources import SOURCES
 from xaicli.methods import parse_spec
+from xaicli.train.preset import load_preset, preset_names
 
+PRECISIONS = ("float32", "bf16")
 EXAMPLES = """
 xaicli train --data digits
 xaicli train --data shapes --arch resnet18-cifar --epochs 30 -o shapes.safetensors
 xaicli train --data digits --recipe adversarial:norm=l2,eps=0.5 --epochs 20
+xaicli train --data digits --recipe trades:eps=0.1,awp=true,ema=0.999
+xaicli train --preset rice2020-cifar10-l2 --precision bf16 --data-root data
 xaicli train --data folder:flowers --input 3x64x64 --arch torchvision:resnet18
 xaicli train --data digits --epochs 15 | xaicli attack - -a pgd | xaicli explain - -m gradcam | xaicli evaluate -
 """
@@ -25,6 +30,15 @@ xaicli train --data digits --epochs 15 | xaicli attack - -a pgd | xaicli explain
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
     command(app, "train", examples=EXAMPLES, rich_help_panel="The five verbs")(train)
+
+
+def use_preset(context: typer.Context, name: str | None) -> str | None:
+    """Make a preset's options the command's defaults: flags, the environment and --config still win."""
+    if name is not None:
+        parameters = options_by_name(context.command)
+        given = {str(parameters[key].name): value for key, value in load_preset(name).options.items()}
+        context.default_map = {**given, **(context.default_map or {})}
+    return name
 
 
 def train(
@@ -46,14 +60,30 @@ def train(
             "--physical-batch", min=1, metavar="N", help="Rows in memory at once; gradients add up to --batch-size."
         ),
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option("--precision", metavar="|".join(PRECISIONS), help="bf16: the network computes in bfloat16."),
+    ] = "float32",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            is_eager=True,
+            callback=use_preset,
+            autocompletion=lambda incomplete: [name for name in preset_names() if name.startswith(incomplete)],
+            help=f"Options of a known experiment, before any other: {', '.join(preset_names())}.",
+        ),
+    ] = None,
     *,
     common: Common,
 ) -> int:
     """Train a classifier and write a checkpoint; the epoch that is best on held-out data is kept."""
     spec = parse_spec("train", recipe)
     size = parse_shape(shape) if shape else None
+    chosen("--precision", precision, PRECISIONS)
     settings = common.settings
     from xaicli.train.run import Request, train
 
-    request = Request(data, arch, spec, epochs, physical_batch, size)
+    request = Request(data, arch, spec, epochs, physical_batch, size, precision)
     return produce(settings, 1, ".safetensors", lambda settings: train(request, settings))

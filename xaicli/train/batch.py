@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xaicli.attack.plan import Draw
-from xaicli.models.classifier import Classifier
 from xaicli.run.random import Stream, generator
 
 CROP_SHARE = 1 / 8  # crop(4) of a 32-pixel side
@@ -19,10 +18,13 @@ CROP_SHARE = 1 / 8  # crop(4) of a 32-pixel side
 class Batch:
     """What a recipe sees of one step."""
 
-    classifier: Classifier
+    classifier: nn.Module  # from pixels to float32 logits
     images: Tensor  # [n, C, H, W] in [0, 1], augmented
     labels: Tensor  # int64 [n]
     stream: Stream
+    done: float = 0.0  # share of the whole training
+    rollbacks: int = 0  # how often the watchdog has put back an earlier state
+    kept: Tensor | None = None  # [n, C, H, W], what the step before has left there; zeros at first
 
     @property
     def draw(self) -> Draw:
@@ -56,11 +58,11 @@ def augment(images: Tensor, kind: str, stream: Stream) -> Tensor:
     reach = np.maximum(np.round(np.array([height, width]) * CROP_SHARE), 1)
     draws = stream.fork("augment").uniform((3,))
     shift = np.floor(draws[:, :2] * (2 * reach + 1)) - reach
-    rows = torch.as_tensor(np.clip(np.arange(height) + shift[:, :1], 0, height - 1).astype(np.int64))
+    rows = np.clip(np.arange(height) + shift[:, :1], 0, height - 1).astype(np.int64)
     columns = np.clip(np.arange(width) + shift[:, 1:2], 0, width - 1).astype(np.int64)
     if kind == "crop-flip":
         mirrored = draws[:, 2] < 0.5
         columns[mirrored] = columns[mirrored, ::-1]
-    index = (torch.arange(len(images))[:, None, None], rows[:, :, None], torch.as_tensor(columns)[:, None, :])
-    moved = images.permute(0, 2, 3, 1)[tuple(part.to(images.device) for part in index)]
-    return moved.permute(0, 3, 1, 2).contiguous()
+    places = torch.as_tensor(rows[:, :, None] * width + columns[:, None, :]).to(images.device)
+    flat = images.flatten(2)
+    return flat.gather(2, places.flatten(1).unsqueeze(1).expand_as(flat)).view_as(images)

@@ -34,11 +34,21 @@ class Judge:
     def figures(self, classifier: Classifier) -> dict[str, float]:
         """Accuracies as fractions; the classifier is in eval mode meanwhile."""
         with evaluating(classifier):
-            calls = Calls(classifier, batch_size=CALL_ROWS)
-            figures = {f"{self.prefix}accuracy": self._clean(calls)}
-            if self.attack is not None:
-                figures[f"{self.prefix}robust_accuracy"] = self._robust(calls, self.attack)
+            figures = {f"{self.prefix}accuracy": self._clean(Calls(classifier, batch_size=CALL_ROWS))}
+        if self.attack is not None:
+            figures[f"{self.prefix}robust_accuracy"] = self.robust(classifier, self.attack)
         return figures
+
+    def robust(self, classifier: Classifier, attack: Attack) -> float:
+        """Accuracy on attacked rows, drawn once for all epochs (the rows of a folder are sorted by class)."""
+        order = generator(0, f"judge:{self.dataset.name}").permutation(len(self.dataset))
+        positions = np.sort(order[: self.attacked_rows])
+        calls = Calls(classifier, batch_size=CALL_ROWS)
+        images, labels = self._rows(positions, calls)
+        stream = Stream(self.seed, "judge", tuple(int(number) for number in self.dataset.index[positions]))
+        with evaluating(classifier):
+            done = Engine(attack, calls, stream).run(images, labels)
+        return int((done.logits.argmax(1) == labels).sum()) / len(labels)
 
     def rank(self, figures: dict[str, float]) -> tuple[float, ...]:
         """What epochs are compared by: robust accuracy first, if there is one, then accuracy."""
@@ -52,15 +62,6 @@ class Judge:
             images, labels = self._rows(np.arange(start, min(start + READ_ROWS, total)), calls)
             right += int((calls.logits(images).argmax(1) == labels).sum())
         return right / total
-
-    def _robust(self, calls: Calls, attack: Attack) -> float:
-        """Accuracy on attacked rows, drawn once for all epochs (the rows of a folder are sorted by class)."""
-        order = generator(0, f"judge:{self.dataset.name}").permutation(len(self.dataset))
-        positions = np.sort(order[: self.attacked_rows])
-        images, labels = self._rows(positions, calls)
-        stream = Stream(self.seed, "judge", tuple(int(number) for number in self.dataset.index[positions]))
-        done = Engine(attack, calls, stream).run(images, labels)
-        return int((done.logits.argmax(1) == labels).sum()) / len(labels)
 
     def _rows(self, positions: npt.NDArray[np.int64], calls: Calls) -> tuple[Tensor, Tensor]:
         images = torch.as_tensor(to_float(self.dataset.read(positions).pixels))

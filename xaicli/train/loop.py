@@ -19,12 +19,14 @@ from xaicli.data.dataset import Dataset, to_float
 from xaicli.errors import InputError
 from xaicli.methods import Spec
 from xaicli.models.classifier import Classifier
-from xaicli.run.progress import Progress
+from xaicli.run.progress import Progress, warn
 from xaicli.run.random import Stream, generator
 from xaicli.train.batch import Batch, augment
 from xaicli.train.judge import Judge
+from xaicli.train.precision import asked_in
 from xaicli.train.savepoint import Savepoint
 from xaicli.train.state import Training
+from xaicli.train.watchdog import Watchdog
 
 Recipe = Callable[..., Tensor]
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
@@ -33,16 +35,21 @@ CACHE_BYTES = 2 << 30  # a data set that is smaller as uint8 is read once
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and in what pieces to train."""
+    """How long, in what pieces and in what precision to train."""
 
     epochs: int
     batch_size: int
     physical_batch: int
     seed: int
+    precision: str = "float32"
 
-    def steps(self, rows: int) -> int:
-        """The steps of an epoch over this many rows."""
+    def batches(self, rows: int) -> int:
+        """The batches of an epoch over this many rows."""
         return math.ceil(rows / self.batch_size)
+
+    def steps(self, rows: int, options: Mapping[str, Any]) -> int:
+        """The steps of an epoch over this many rows: one a batch, or as many as the recipe's `replays`."""
+        return self.batches(rows) * int(options.get("replays", 1))
 
 
 def train_model(
@@ -53,15 +60,19 @@ def train_model(
     schedule: Schedule,
     text: str,
     savepoint: Savepoint | None = None,
+    watchdog: Watchdog | None = None,
 ) -> Training:
     """Train in place by a recipe, from the savepoint on; select the epoch by `judge` on held-out data.
 
-    Raises InputError when it diverges, and StoppedError, with the progress saved, when the command is to stop.
+    watchdog: puts back the state before an epoch in which robustness collapsed. Raises InputError when it diverges,
+    and StoppedError, with the progress saved, when the command is to stop.
     """
     options: dict[str, Any] = recipe.options
     loss_of: Recipe = recipe.method.load()
-    steps = schedule.steps(len(pixels.dataset))
-    training = Training.begin(classifier, options, schedule.epochs * steps)
+    rows = len(pixels.dataset)
+    steps = schedule.steps(rows, options)
+    training = Training.begin(classifier, options, schedule.epochs * steps, math.ceil(rows / schedule.batches(rows)))
+    model = asked_in(schedule.precision, classifier)
     savepoint = savepoint or Savepoint()
     savepoint.restore(training)
     with Progress(text, schedule.epochs * steps, "steps") as progress:
@@ -71,9 +82,19 @@ def train_model(
             for images, labels, stream in _epoch(pixels, options, schedule, training):
                 savepoint.at_step(training)
                 training.optimizer.zero_grad(set_to_none=True)
+                done = ((epoch - 1) * steps + training.step) / (schedule.epochs * steps)
+                kept = training.kept[: len(images)] if training.kept is not None else None
                 for part in range(0, len(images), schedule.physical_batch):
                     piece = slice(part, part + schedule.physical_batch)
-                    batch = Batch(classifier, images[piece], labels[piece], _piece(stream, piece))
+                    batch = Batch(
+                        model,
+                        images[piece],
+                        labels[piece],
+                        _piece(stream, piece),
+                        done,
+                        training.rollbacks,
+                        kept[piece] if kept is not None else None,
+                    )
                     loss = loss_of(batch, **options)
                     (loss * (len(batch.labels) / len(images))).backward()  # type: ignore[no-untyped-call]
                     training.count(loss.item(), len(batch.labels))
@@ -81,10 +102,13 @@ def train_model(
                 progress.advance()
             with savepoint.judging(training):
                 figures = judge.figures(training.judged)
-            training.close_epoch(figures, judge.rank(figures))
+                watched = watchdog.accuracy(classifier) if watchdog else None
+            training.close_epoch(figures, judge.rank(figures), watched)
             savepoint.at_epoch(training)
-            last = training.history[-1].items()
-            shown = ", ".join(f"{name} {value:.3f}" for name, value in last if name not in ("epoch", "lr"))
+            last = training.history[-1]
+            if "rolled_back" in last:
+                warn(f"epoch {epoch} has lost its robustness ({watched:.0%} under PGD-5): the state before it is back.")
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name not in ("epoch", "lr"))
             progress.advance(0, f"{text} epoch {epoch}/{schedule.epochs}: {shown}")
     return training
 
@@ -118,14 +142,22 @@ class Pixels:
 def _epoch(
     pixels: Pixels, options: Mapping[str, Any], schedule: Schedule, training: Training
 ) -> Iterator[tuple[Tensor, Tensor, Stream]]:
-    """What is left of a shuffled pass, in batches of nearly equal size (a last one of one sample upsets BatchNorm)."""
+    """What is left of a shuffled pass, in batches of nearly equal size (a last one of one sample upsets BatchNorm).
+
+    Each comes as often as the recipe's `replays` say.
+    """
     dataset, epoch, device = pixels.dataset, training.epoch, training.device
     order = generator(schedule.seed, "shuffle", epoch).permutation(len(dataset))
-    for positions in np.array_split(order, schedule.steps(len(order)))[training.step :]:
+    batches, replays = schedule.batches(len(order)), int(options.get("replays", 1))
+    first, again = divmod(training.step, replays)
+    for positions in np.array_split(order, batches)[first:]:
         stream = Stream(schedule.seed, f"train:{epoch}", tuple(int(dataset.index[p]) for p in positions))
-        images = torch.as_tensor(pixels[positions])
-        labels = torch.as_tensor(dataset.labels[positions].copy())
-        yield augment(images, options["augment"], stream).to(device), labels.to(device), stream
+        images = torch.as_tensor(pixels[positions]).to(device)
+        labels = torch.as_tensor(dataset.labels[positions].copy()).to(device)
+        images = augment(images, options["augment"], stream)
+        for _ in range(again, replays):
+            yield images, labels, stream
+        again = 0
 
 
 def _piece(stream: Stream, piece: slice) -> Stream:

@@ -9,8 +9,10 @@ from torch.nn.functional import cross_entropy
 
 from xaicli.attack.gradient import pgd
 from xaicli.attack.perturb import perturb
+from xaicli.run.plan import forwards
 from xaicli.signatures import Count, NonNegative, Positive, Share
 from xaicli.train.batch import Batch
+from xaicli.train.weights import loss_of
 
 
 def standard(
@@ -19,7 +21,7 @@ def standard(
     lr: Positive = 0.1,
     momentum: Share = 0.9,
     weight_decay: NonNegative = 5e-4,
-    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle",
+    schedule: Literal["one-cycle", "cosine", "cyclic", "piecewise", "constant"] = "one-cycle",
     augment: Literal["auto", "none", "crop", "crop-flip"] = "auto",
     label_smoothing: Share = 0.0,
     mixup: NonNegative = 0.0,
@@ -39,6 +41,7 @@ def standard(
     return share * loss + (1 - share) * cross_entropy(logits, partner, label_smoothing=label_smoothing)
 
 
+@forwards(lambda steps, awp: steps + 1 + awp)
 def adversarial(
     batch: Batch,
     *,
@@ -49,17 +52,21 @@ def adversarial(
     lr: Positive = 0.1,
     momentum: Share = 0.9,
     weight_decay: NonNegative = 5e-4,
-    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle",
+    schedule: Literal["one-cycle", "cosine", "cyclic", "piecewise", "constant"] = "one-cycle",
     augment: Literal["auto", "none", "crop", "crop-flip"] = "auto",
     label_smoothing: Share = 0.0,
+    awp: bool = False,
     ema: Share = 0.0,
 ) -> Tensor:
     """Cross-entropy on PGD examples that replace the whole batch (Madry et al., 2018).
 
     eps: radius in pixel values of [0, 1]; auto is 8/255 for linf and 0.5 for l2. step: auto is 2.5*eps/steps. Every
-    step is taken on every sample from a random start, with BatchNorm in eval mode. The epoch of the best robust
-    accuracy on held-out data is kept.
+    step is taken on every sample from a random start, with BatchNorm in eval mode. awp: train at weights moved against
+    the loss by 0.5 % of each layer's norm, after 5 % of the training. ema: decay of the averaged weights that are kept,
+    0 is off. The epoch of the best robust accuracy on held-out data is kept.
     """
     attack = pgd(norm=norm, eps=eps, step=step, steps=steps)
     images = perturb(attack, batch.classifier, batch.images, batch.labels, batch.draw)
-    return cross_entropy(batch.classifier(images), batch.labels, label_smoothing=label_smoothing)
+    return loss_of(
+        lambda model: cross_entropy(model(images), batch.labels, label_smoothing=label_smoothing), batch, awp
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,11 @@ from xaicli.train.judge import Judge
 from xaicli.train.loop import Moments, Pixels, Schedule, train_model
 from xaicli.train.savepoint import Savepoint, clear_away, find_savepoint
 from xaicli.train.state import random_devices
+from xaicli.train.watchdog import Watchdog
 
 DEFAULT_BATCH = 64
 DEFAULT_EPOCHS = 15
+JUDGE_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Request:
     epochs: int = DEFAULT_EPOCHS
     physical_batch: int | None = None
     shape: tuple[int, int, int] | None = None
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,24 @@ class Planned:
         options: dict[str, Any] = self.request.recipe.options
         if "eps" not in options:
             return None
+        if "steps" not in options:  # a recipe of single steps, whose own attack would flatter it
+            return pgd(norm=options["norm"], eps=options["eps"], steps=JUDGE_STEPS)
         return pgd(**{name: options[name] for name in ("norm", "eps", "step", "steps")})
+
+    @property
+    def watchdog(self) -> Watchdog | None:
+        """What guards a recipe of single steps against catastrophic overfitting, if it wants that."""
+        wanted = self.attack is not None and self.request.recipe.options.get("watchdog")
+        return Watchdog(self.splits["val"], self.attack, self.schedule.seed) if self.attack and wanted else None
+
+    @property
+    def forwards(self) -> int:
+        """Forwards per image and epoch, judging and roll-backs aside."""
+        count = getattr(self.request.recipe.method.load(), "forwards", 1)
+        if not callable(count):
+            return int(count)
+        options = self.request.recipe.options
+        return int(count(**{name: options[name] for name in signature(count).parameters}))
 
 
 def train(request: Request, settings: Settings) -> Iterator[Record]:
@@ -87,6 +108,7 @@ def train(request: Request, settings: Settings) -> Iterator[Record]:
         settings.batch_size or DEFAULT_BATCH,
         request.physical_batch or settings.batch_size or DEFAULT_BATCH,
         settings.seed,
+        request.precision,
     )
     data = {
         "name": fit.name,
@@ -136,26 +158,27 @@ def _job(
         "epochs": request.epochs,
         "shape": list(fit.shape),
         "physical_batch": schedule.physical_batch,
+        "dtype": request.precision,
     }
     whole = replace(settings, batch_size=schedule.batch_size)
     job = make_job("train", request.recipe, {"data": data}, whole, block=0, extra=extra)
-    ordinary = (request.epochs, schedule.batch_size, schedule.physical_batch, settings.seed, request.shape)
+    chosen = (request.epochs, schedule.batch_size, schedule.physical_batch, settings.seed, request.shape)
     changed = bool(request.recipe.changed) or "=" in request.arch
-    default = ordinary == (DEFAULT_EPOCHS, DEFAULT_BATCH, DEFAULT_BATCH, 0, None)
+    default = (*chosen, request.precision) == (DEFAULT_EPOCHS, DEFAULT_BATCH, DEFAULT_BATCH, 0, None, "float32")
     return Job(job.document, suffix=changed or not default)
 
 
 def _forecast(planned: Planned, path: Path, savepoint: Savepoint, is_done: bool) -> Record:
     """What the training takes in all, judging aside, and what is left of it."""
-    epochs, attack = planned.request.epochs, planned.attack
+    epochs = planned.request.epochs
     return plain_record(
         "info",
         path=str(path),
         method=planned.request.recipe.name,
         rows=planned.rows,
         epochs=epochs,
-        steps=epochs * planned.schedule.steps(planned.rows),
-        forwards=epochs * planned.rows * (1 + (attack.steps if attack else 0)),
+        steps=epochs * planned.schedule.steps(planned.rows, planned.request.recipe.options),
+        forwards=epochs * planned.rows * planned.forwards,
         epochs_left=0 if is_done else epochs - savepoint.epochs_done,
         resume=str(savepoint.path) if savepoint.found is not None else None,
     )
@@ -185,7 +208,7 @@ def _fit(
     classifier = lay_out(Classifier(network, mean, std, fit.classes, fit.shape), device)
     judge = Judge(planned.splits["val"], attack, schedule.seed)
     text = f"train {fit.name} {arch.slug} {request.recipe.name}"
-    training = train_model(classifier, pixels, judge, request.recipe, schedule, text, savepoint)
+    training = train_model(classifier, pixels, judge, request.recipe, schedule, text, savepoint, planned.watchdog)
     kept = training.history[training.best_epoch - 1]
     metrics = {"epoch": training.best_epoch, **{k: v for k, v in kept.items() if k.startswith("val_")}}
     classifier.load_state_dict(training.best)

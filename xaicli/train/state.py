@@ -15,13 +15,26 @@ from typing import Any, cast
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from xaicli.errors import InputError, UsageError
+from xaicli.errors import InputError
 from xaicli.models.classifier import Classifier
+from xaicli.train.rate import learning_rate
+from xaicli.train.watchdog import DROP
 
-_COUNTS = ("epoch", "step", "loss_sum", "rows", "lr", "history", "best_rank", "best_epoch")
+_COUNTS = (
+    "epoch",
+    "step",
+    "loss_sum",
+    "rows",
+    "lr",
+    "history",
+    "best_rank",
+    "best_epoch",
+    "good_accuracy",
+    "rollbacks",
+)
 
 
 @dataclass
@@ -41,10 +54,17 @@ class Training:
     best_rank: tuple[float, ...] = ()
     best_epoch: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)  # the state of the classifier after that epoch
+    kept: Tensor | None = None  # [rows of a batch, C, H, W], what a step leaves to the next one
+    good: dict[str, Tensor] = field(default_factory=dict)  # what steps change, when the watchdog was last content
+    good_accuracy: float = 0.0  # that it measured then
+    rollbacks: int = 0  # how often it was put back
 
     @classmethod
-    def begin(cls, classifier: Classifier, options: Mapping[str, Any], steps: int) -> Training:
-        """Before the first of `steps` steps. options: the recipe's, of which lr, momentum, ... are used here."""
+    def begin(cls, classifier: Classifier, options: Mapping[str, Any], steps: int, batch_rows: int = 0) -> Training:
+        """Before the first of `steps` steps on at most `batch_rows` rows.
+
+        options: the recipe's, of which lr, momentum, ... are used here. `replays` wants something kept between steps.
+        """
         optimizer = torch.optim.SGD(
             classifier.parameters(),
             lr=options["lr"],
@@ -52,9 +72,11 @@ class Training:
             weight_decay=options["weight_decay"],
             nesterov=bool(options["momentum"]),
         )
-        return cls(
-            classifier, optimizer, _rate(options["schedule"], optimizer, steps), _average(classifier, options["ema"])
-        )
+        rate = learning_rate(options["schedule"], optimizer, steps)
+        training = cls(classifier, optimizer, rate, _average(classifier, options["ema"]))
+        if "replays" in options:
+            training.kept = torch.zeros((batch_rows, *classifier.shape), device=training.device)
+        return training
 
     @property
     def device(self) -> torch.device:
@@ -83,22 +105,41 @@ class Training:
             self.average.update_parameters(self.classifier)
         self.step += 1
 
-    def close_epoch(self, figures: Mapping[str, float], rank: tuple[float, ...]) -> None:
-        """Note how the epoch was judged, keep its weights if none was better, and turn to the next one."""
+    def close_epoch(self, figures: Mapping[str, float], rank: tuple[float, ...], watched: float | None = None) -> None:
+        """Note how the epoch was judged, keep its weights if none was better, and turn to the next one.
+
+        watched: what the watchdog measured. When that has dropped too far, all that steps change is put back to where
+        the epoch began, and the history says so; the learning rate and the order of the rows go on.
+        """
         self.history.append({"epoch": self.epoch, "loss": self.loss_sum / self.rows, **figures, "lr": self.lr})
         if not self.best_rank or rank >= self.best_rank:
             self.best_rank, self.best_epoch = rank, self.epoch
             self.best = copy.deepcopy(self.judged.state_dict())
+        if watched is not None:
+            self.history[-1]["watched_accuracy"] = watched
+            self._watch(watched)
         self.epoch, self.step, self.loss_sum, self.rows = self.epoch + 1, 0, 0.0, 0
+
+    def _watch(self, accuracy: float) -> None:
+        if accuracy < self.good_accuracy - DROP:
+            self._put(self.good)
+            self.rollbacks += 1
+            self.history[-1]["rolled_back"] = True
+        else:
+            self.good = {name: tensor.detach().clone() for name, tensor in self._changing().items()}
+            self.good_accuracy = accuracy
 
     def capture(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """What fits into JSON, and arrays by name that may share memory with the training."""
         state = {name: getattr(self, name) for name in _COUNTS}
         state["rates"] = [group["lr"] for group in self.optimizer.param_groups]
         state["schedule"] = self.rate.state_dict() if self.rate is not None else None
-        tensors = {**self._tensors(), **_prefixed("best", self.best), **_random_states(self.device)}
-        for number, parameter in enumerate(self._parameters()):
-            tensors |= _prefixed(f"optimizer.{number}", self.optimizer.state.get(parameter, {}))
+        tensors = {
+            **self._changing(),
+            **_prefixed("best", self.best),
+            **_prefixed("good", self.good),
+            **_random_states(self.device),
+        }
         return state, {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
     def restore(self, state: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -107,14 +148,7 @@ class Training:
         Raises KeyError, TypeError, ValueError or RuntimeError for what `capture` of another training has given.
         """
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        for name, mine in self._tensors().items():
-            _fill(mine, tensors[name])
-        for number, parameter in enumerate(self._parameters()):
-            for name, tensor in _below(f"optimizer.{number}", tensors).items():
-                # of the parameter's memory layout: in another one, sums could round differently
-                mine = torch.empty_like(parameter, dtype=tensor.dtype)
-                _fill(mine, tensor)
-                self.optimizer.state[parameter][name] = mine
+        self._put(tensors)
         for group, lr in zip(self.optimizer.param_groups, state["rates"], strict=True):
             group["lr"] = float(lr)
         if self.rate is not None:
@@ -123,11 +157,34 @@ class Training:
             setattr(self, name, state[name])
         self.best_rank = tuple(self.best_rank)
         self.best = {name: tensor.to(self.device) for name, tensor in _below("best", tensors).items()}
+        self.good = {name: tensor.to(self.device) for name, tensor in _below("good", tensors).items()}
         _set_random_states(tensors, self.device)
+
+    def _put(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `_changing` gave, at this or at another time."""
+        for name, mine in self._tensors().items():
+            _fill(mine, tensors[name])
+        for number, parameter in enumerate(self._parameters()):
+            for name, tensor in _below(f"optimizer.{number}", tensors).items():
+                # of the parameter's memory layout: in another one, sums could round differently
+                mine = torch.empty_like(parameter, dtype=tensor.dtype)
+                _fill(mine, tensor)
+                self.optimizer.state[parameter][name] = mine
+
+    def _changing(self) -> dict[str, Tensor]:
+        """Everything that a step changes in memory, by name."""
+        tensors = self._tensors()
+        for number, parameter in enumerate(self._parameters()):
+            tensors |= _prefixed(f"optimizer.{number}", self.optimizer.state.get(parameter, {}))
+        return tensors
 
     def _tensors(self) -> dict[str, Tensor]:
         average = self.average if self.average is not None else nn.Module()
-        return {**_prefixed("model", _all_tensors(self.classifier)), **_prefixed("average", _all_tensors(average))}
+        return {
+            **_prefixed("model", _all_tensors(self.classifier)),
+            **_prefixed("average", _all_tensors(average)),
+            **_prefixed("kept", {"step": self.kept}),
+        }
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -170,17 +227,6 @@ def _fill(mine: Tensor, given: Tensor) -> None:
         raise ValueError(f"{given.dtype} {list(given.shape)} where {mine.dtype} {list(mine.shape)} is needed")
     with torch.no_grad():
         mine.copy_(given)
-
-
-def _rate(name: str, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler | None:
-    if name == "constant":
-        return None
-    if name == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=steps)
-    peak = float(optimizer.param_groups[0]["lr"])
-    if steps < 2:
-        raise UsageError("one-cycle needs at least two training steps; add epochs or use schedule=constant.")
-    return OneCycleLR(optimizer, max_lr=peak, total_steps=steps, cycle_momentum=False)
 
 
 def _average(classifier: Classifier, decay: float) -> AveragedModel | None:
