@@ -18,6 +18,7 @@ Count: TypeAlias = int  # 1, 2, 3, ...
 Positive: TypeAlias = float  # > 0
 NonNegative: TypeAlias = float  # >= 0
 Share: TypeAlias = float  # 0 .. 1
+Radii: TypeAlias = float | tuple[float, ...]  # >= 0, one or several
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Option:
     """One keyword-only parameter of a method, as its signature states it."""
 
     name: str
-    kind: str  # int, float, bool, str, Count, Positive, NonNegative, Share, choice
+    kind: str  # int, float, bool, str, Count, Positive, NonNegative, Share, Radii, choice
     default: Value
     choices: tuple[str, ...] = ()
     optional: bool = False
@@ -40,13 +41,18 @@ class Option:
     def type_text(self) -> str:
         """The type as help shows it, such as `black|white|blur` or `number > 0`."""
         text = "|".join(self.choices) if self.choices else _KIND_TEXT[self.kind]
-        return f"{text},..." if self.many else text
+        return f"{text},..." if self.several else text
+
+    @property
+    def several(self) -> bool:
+        """Whether values may be joined by commas."""
+        return self.many or self.kind == "Radii"
 
     def parse(self, text: str) -> Value:
         """Turn command-line text into a value; ValueError says what was expected."""
         if self.optional and text.lower() in ("none", "auto", "all"):
             return None
-        if self.many:
+        if self.many or (self.several and "," in text):
             return tuple(_parse_one(part, self.kind, self.choices) for part in text.split(","))
         return _parse_one(text, self.kind, self.choices)
 
@@ -76,12 +82,14 @@ _KIND_TEXT = {
     "Positive": "number > 0",
     "NonNegative": "number >= 0",
     "Share": "number from 0 to 1",
+    "Radii": "number >= 0",
 }
 _RANGES: dict[str, Callable[[float], bool]] = {
     "Count": lambda value: value >= 1,
     "Positive": lambda value: value > 0,
     "NonNegative": lambda value: value >= 0,
     "Share": lambda value: 0 <= value <= 1,
+    "Radii": lambda value: value >= 0,
 }
 _LARGEST = 2**31 - 1  # no count of steps, masks or samples is larger, and tensors take it as an index
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}

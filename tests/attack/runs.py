@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from xaicli.attack.engine import Attacked, Engine
+from xaicli.attack.engine import Attacked
+from xaicli.attack.runner import runner
 from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls
@@ -25,7 +26,5 @@ def attacked(
 ) -> Attacked:
     spec = parse_spec("attack", text)
     index = tuple(index) if index is not None else tuple(range(len(images)))
-    engine = Engine(
-        spec.method.load()(**spec.options), Calls(classifier, batch_size=batch_size), Stream(seed, "attack", index)
-    )
-    return engine.run(images, labels)
+    calls = Calls(classifier, batch_size=batch_size)
+    return runner(spec.method.load()(**spec.options), calls, Stream(seed, "attack", index)).run(images, labels)

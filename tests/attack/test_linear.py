@@ -34,6 +34,64 @@ def test_l2_goes_along_the_gradient(text: str) -> None:
     torch.testing.assert_close(done.distance, torch.full((6,), 0.5, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("text", ["pgd:sparsity=0.01,random-start=false", "pgd:sparsity=0.01", "fgsm:sparsity=0.01"])
+def test_l1_spends_all_on_the_steepest_value(text: str) -> None:
+    done = attacked(f"{text.replace('pgd:', 'pgd:steps=60,')},norm=l1,eps=0.3", NET, IMAGES, LABELS)
+    best = torch.zeros_like(UP).flatten()
+    best[UP.abs().argmax()] = 0.3 * UP.sign().flatten()[UP.abs().argmax()]
+    torch.testing.assert_close(done.images, IMAGES + best.view_as(UP), rtol=0, atol=1e-6)
+    torch.testing.assert_close(done.distance, torch.full((6,), 0.3, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["apgd", "apgd:loss=dlr", "apgd-t"])
+@pytest.mark.parametrize(("norm", "best"), [("linf", 0.1 * UP.sign()), ("l2", 0.1 * UP / UP.norm())])
+def test_auto_pgd_finds_the_optimum(name: str, norm: str, best: torch.Tensor) -> None:
+    done = attacked(f"{name}{',' if ':' in name else ':'}norm={norm},eps=0.1", NET, IMAGES, LABELS)
+    torch.testing.assert_close(done.images, IMAGES + best, rtol=0, atol=1e-6)
+    assert done.steps.tolist() == [100] * 6 and not done.success.any()
+
+
+NORMS = ["linf", "l2", "l1"]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_curve_breaks_a_sample_at_the_first_radius_that_reaches_the_border(norm: str) -> None:
+    net = linear(W / 4, torch.tensor([1.4, 0.0], dtype=torch.float64))
+    labels = net(IMAGES).argmax(1)
+    margin = (net(IMAGES)[:, 0] - net(IMAGES)[:, 1]).abs()
+    steepest = {"linf": UP.abs().sum(), "l2": UP.norm(), "l1": UP.abs().max()}[norm]
+    reach = margin / steepest * 4
+    radii = torch.linspace(0.2, 1.9, 9, dtype=torch.float64) * reach.median()
+    assert radii.max() < 0.4  # the box stays inactive
+    text = f"pgd:norm={norm},eps={','.join(f'{float(eps):.17g}' for eps in radii)},steps=100,sparsity=0.01"
+    done = attacked(text, net, IMAGES, labels)
+    expected = [next((float(eps) for eps in radii if eps > one), float("nan")) for one in reach]
+    torch.testing.assert_close(
+        done.broken_at, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=0, equal_nan=True
+    )
+    assert 0 < done.success.sum() < 6 and torch.equal(done.success, done.broken_at.isfinite())
+    assert len(set(done.broken_at[done.success].tolist())) > 1
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_fab_finds_the_nearest_image_of_another_class(norm: str) -> None:
+    w = torch.randn(5, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    net = linear(w, torch.tensor([1.5, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))
+    images = 0.5 + 0.05 * torch.randn(8, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    logits = net(images)
+    labels, rows = logits.argmax(1), torch.arange(8)
+    order = {"linf": 1, "l2": 2, "l1": torch.inf}[norm]  # the dual norm
+    length = torch.linalg.vector_norm(w - w[labels].unsqueeze(1), order, (2, 3, 4))
+    reach = (logits[rows, labels].unsqueeze(1) - logits) / length
+    reach[rows, labels] = torch.inf
+    nearest = reach.min(1).values
+    assert nearest.max() < 0.35
+    for row in range(8):
+        for scale, broken in ((1.006, True), (0.999, False)):  # steps end 5 % beyond the border, of ever shorter ones
+            text = f"fab-t:norm={norm},eps={float(nearest[row]) * scale:.17g}"
+            assert attacked(text, net, images[[row]], labels[[row]], batch_size=1).success.item() is broken
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_sample_breaks_exactly_when_the_ball_reaches_the_border(norm: str) -> None:
     net = linear(W / 4, torch.tensor([1.4, 0.0], dtype=torch.float64))

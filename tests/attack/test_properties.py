@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.attack.runs import attacked
-from tests.nets import Function, classify, small_net, some_images
+from tests.nets import Function, classify, linear, small_net, some_images
 from xaicli.attack.norms import direction
 from xaicli.data.dataset import UNKNOWN
 
@@ -30,6 +31,20 @@ ATTACKS = [
     "uniform-noise:eps=0.2,draws=2",
     "uniform-noise:norm=l2,eps=0.9",
     "gaussian-noise:sigma=0.3,draws=2",
+    "fgsm:norm=l1,eps=0.9",
+    "pgd:norm=l1,eps=0.9,steps=5",
+    "pgd:eps=0.01,0.02,0.03,steps=4,eot=2",
+    "uniform-noise:norm=l1,eps=9",
+    "apgd:eps=0.02,steps=9",
+    "apgd:norm=l2,eps=0.12,steps=9,loss=dlr,restarts=2",
+    "apgd:norm=l1,eps=0.9,steps=9",
+    "apgd-t:norm=l2,eps=0.12,steps=7",
+    "fab-t:eps=0.02,steps=5",
+    "fab-t:norm=l1,eps=0.9,steps=5",
+    "square:eps=0.02,queries=25",
+    "square:norm=l2,eps=0.12,queries=25",
+    "square:norm=l1,eps=0.9,queries=25",
+    "autoattack:norm=l2,eps=0.06,0.12,steps=6,queries=12",
 ]
 WHOLE = {text: attacked(text, NET, IMAGES, LABELS, index=range(50, 74)) for text in ATTACKS}
 
@@ -44,10 +59,11 @@ def test_ball_and_box_hold(text: str) -> None:
     done = WHOLE[text]
     assert done.images.min() >= 0 and done.images.max() <= 1
     delta = (done.images - IMAGES).flatten(1)
-    size = delta.abs().amax(1) if "l2" not in text and "gaussian" not in text else delta.norm(dim=1)
+    order = 1 if "l1" in text else 2 if "l2" in text or "gaussian" in text else torch.inf
+    size = torch.linalg.vector_norm(delta, order, 1)
     torch.testing.assert_close(done.distance, size, rtol=0, atol=1e-14)
-    eps = {"eps=0.02": 0.02, "eps=0.12": 0.12, "eps=0.2": 0.2, "eps=0.9": 0.9, "sigma": np.inf}
-    assert (size <= next(v for k, v in eps.items() if k in text) + 1e-12).all()
+    eps = np.inf if "sigma" in text else max(float(part) for part in re.search(r"eps=([\d.,]*\d)", text)[1].split(","))
+    assert (size <= eps + 1e-12).all()
 
 
 @pytest.mark.parametrize("text", ATTACKS)
@@ -68,7 +84,7 @@ def test_attacks_break_some_samples_and_not_all() -> None:
     assert 0 < shares["pgd:eps=0.02,steps=5"] < 0.9, shares
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(rows=st.lists(st.integers(0, 23), min_size=1, max_size=24, unique=True))
 @pytest.mark.parametrize("text", ATTACKS)
 def test_neighbours_and_refill_order_do_not_change_a_bit(text: str, rows: list[int]) -> None:
@@ -98,10 +114,16 @@ def test_model_flags_gradients_and_random_state_are_untouched(text: str) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["fgsm", "fgsm:norm=l2", "pgd", "pgd:norm=l2", "uniform-noise", "uniform-noise:norm=l2"]
+    "text",
+    [
+        *(f"{name}:norm={norm}" for name in ("fgsm", "pgd", "uniform-noise") for norm in ("linf", "l2", "l1")),
+        *(f"{name}:norm={norm},steps=7" for name in ("apgd", "apgd-t", "fab-t") for norm in ("linf", "l2", "l1")),
+        *(f"square:norm={norm},queries=9" for norm in ("linf", "l2", "l1")),
+        "autoattack:steps=5,queries=5",
+    ],
 )
 def test_eps_zero_is_clean_accuracy(text: str) -> None:
-    done = attacked(f"{text}{',' if ':' in text else ':'}eps=0", NET, IMAGES, LABELS)
+    done = attacked(f"{text},eps=0", NET, IMAGES, LABELS)
     assert torch.equal(done.images, IMAGES)
     assert torch.equal(done.logits, done.clean_logits)
     assert not done.success.any()
@@ -117,6 +139,16 @@ def test_more_steps_restarts_and_draws_never_help_the_defence() -> None:
         [f"pgd:norm=l2,eps=0.15,step=0.05,steps={n}" for n in (1, 2, 4, 8)],
         [f"pgd:eps=0.03,steps=1,step=0.001,restarts={n}" for n in (1, 2, 5)],
         [f"uniform-noise:eps=0.1,draws={n}" for n in (1, 3, 9)],
+        # a square is one of a sequence that more queries only make longer
+        [f"square:eps=0.06,queries={n}" for n in (1, 9, 60)],
+        [f"apgd:eps=0.03,steps=1,restarts={n}" for n in (1, 2, 5)],
+        [f"fab-t:eps=0.03,steps={n}" for n in (1, 3, 9)],
+        [f"fab-t:eps=0.03,steps=3,targets={n}" for n in (1, 2)],
+        [f"apgd-t:eps=0.03,steps=5,targets={n}" for n in (1, 2)],
+        # what a smaller radius breaks, the larger ones of a list begin with
+        [f"pgd:norm=l1,eps={eps},steps=5" for eps in ("0.3", "0.3,0.6", "0.3,0.6,0.9")],
+        [f"apgd:eps={eps},steps=5" for eps in ("0.01", "0.01,0.02", "0.01,0.02,0.04")],
+        ["autoattack:eps=0.01,steps=5,queries=9", "autoattack:eps=0.01,0.02,steps=5,queries=9"],
         # the control is where PGD starts, so PGD breaks what it breaks
         ["uniform-noise:eps=0.1", "pgd:eps=0.1,steps=2"],
     ]
@@ -174,6 +206,42 @@ def test_a_dead_gradient_takes_a_random_direction_of_full_size() -> None:
     l2 = direction(gradient, "l2", lambda: noise)
     torch.testing.assert_close(l2[0], noise[0] / noise[0].norm(), rtol=0, atol=1e-15)
     torch.testing.assert_close(l2[1], torch.full((1, 4, 4), 0.25, dtype=torch.float64), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 3), (1, 4, 7), (1, 9, 2)])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_images_of_any_size_can_be_attacked(norm: str, shape: tuple[int, int, int]) -> None:
+    weights = torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    net = linear(weights, torch.tensor([9.0, 0.0], dtype=torch.float64))
+    images = torch.rand(3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    labels = torch.zeros(3, dtype=torch.int64)
+    done = attacked(f"autoattack:norm={norm},eps=0.2,steps=6,queries=40", net, images, labels)
+    margins = [(logits[:, 0] - logits[:, 1]) for logits in (done.logits, net(images))]
+    assert (margins[0] < margins[1]).all() and done.images.isfinite().all()
+    assert (done.distance <= 0.2 + 1e-12).all()
+    squares = attacked(f"square:norm={norm},eps=0.2,queries=40", net, images, labels)
+    assert squares.images.isfinite().all() and (squares.distance <= 0.2 + 1e-12).all()
+
+
+def test_gradients_of_a_random_network_are_averaged() -> None:
+    class Flip(nn.Module):
+        """The slope of the second logit at each of its calls: clean image, two gradients, last point."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Parameter(torch.zeros(()))
+            self.slopes = iter((1.0, 1.0, -3.0, -3.0))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            away = next(self.slopes) * (x - 0.5).sum((1, 2, 3))
+            return torch.stack([away * 0 + 5, away], 1)
+
+    image, label = torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
+    walk = "pgd:eps=0.1,step=0.1,steps=1,random-start=false"
+    done = attacked(f"{walk},eot=2", classify(Flip(), (1, 2, 2), 2), image, label, batch_size=1)
+    assert done.images.flatten().tolist() == pytest.approx([0.4] * 4)  # the mean slope is -1
+    alone = attacked(walk, classify(Flip(), (1, 2, 2), 2), image, label, batch_size=1)
+    assert torch.equal(alone.images, image)  # goes up, where the next call sees a lower loss
 
 
 def test_logits_that_are_not_finite_lose_the_sample_and_no_other() -> None:

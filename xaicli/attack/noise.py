@@ -23,10 +23,12 @@ def gaussian_noise(*, sigma: NonNegative = 0.1, draws: Count = 1) -> Attack:
     return Attack("l2", None, 0, draws, start, _stay)
 
 
-def uniform_noise(*, norm: Literal["linf", "l2"] = "linf", eps: NonNegative | None = None, draws: Count = 1) -> Attack:
+def uniform_noise(
+    *, norm: Literal["linf", "l2", "l1"] = "linf", eps: NonNegative | None = None, draws: Count = 1
+) -> Attack:
     """A uniform point of the eps-ball, clipped to [0, 1]: a control of the attack's own size.
 
-    eps: radius in pixel values of [0, 1]; auto is 8/255 for linf and 0.5 for l2. draws: tries per sample.
+    eps: radius in pixel values of [0, 1]; auto is 8/255 for linf, 0.5 for l2 and 12 for l1. draws: tries per sample.
     """
     radius = DEFAULT_EPS[norm] if eps is None else eps
 

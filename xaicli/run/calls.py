@@ -17,6 +17,7 @@ from xaicli.models.classifier import Classifier
 from xaicli.models.head import Head, features_of, find_head
 from xaicli.models.layers import Layer, Layers, look
 from xaicli.models.tail import Tail
+from xaicli.models.tracing import CanonicalError
 
 Answer = tuple[Tensor, ...]
 
@@ -46,6 +47,7 @@ class Calls:
         self._head: Head | None = None
         self._tails: dict[str, Tail] = {}
         self._canonical: fx.GraphModule | None = None
+        self._folded: Classifier | None = None
 
     def apart(self) -> Calls:
         """The same classifier with a count of its own, for what is asked once a run and belongs to no row."""
@@ -79,6 +81,28 @@ class Calls:
             noise = torch.randn(2, *self.classifier.shape, generator=torch.Generator().manual_seed(0))
             self._canonical = canonical(self.classifier.network, noise.to(self.device, self.dtype))
         return self._canonical
+
+    def folded(self) -> Classifier:
+        """The classifier with BatchNorms folded into the layers before them, made once, for many questions.
+
+        Its logits are equal to 1e-4. The classifier itself where it has no BatchNorm or cannot be rewritten.
+        """
+        if self._folded is None:
+            self._folded = self._fold()
+        return self._folded
+
+    def _fold(self) -> Classifier:
+        own = self.classifier
+        if not any(isinstance(module, nn.BatchNorm2d) for module in own.modules()):
+            return own
+        noise = torch.randn(2, *own.shape, generator=torch.Generator().manual_seed(0))
+        try:
+            network = canonical(own.network, noise.to(self.device, self.dtype), fold=True)
+        except CanonicalError:
+            return own
+        plain = Classifier(network, own.mean.flatten().tolist(), own.std.flatten().tolist(), own.class_names, own.shape)
+        plain.mean, plain.std = own.mean, own.std
+        return plain.eval()  # which shares the other layers' parameters: nothing of it may be changed
 
     def tail(self, name: str) -> Tail:
         """The network above a layer; cut and checked once."""
