@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import xaicli
 from xaicli.errors import UsageError
-from xaicli.methods import NOUNS, TABLE, describe, names, parse_spec, split_options
+from xaicli.methods import NOUNS, TABLE, describe, names, parse_spec, recorded_spec, split_options
 from xaicli.signatures import Option, coerce, definition, parse_number, show
 
 EVERY = [(verb, name) for verb in TABLE for name in TABLE[verb]]
@@ -25,6 +25,15 @@ def test_options_take_the_types_of_the_signature() -> None:
     assert options["step"] is None
     assert type(options["steps"]) is int
     assert spec.name == "pgd"
+
+
+def test_one_radius_is_a_number_and_several_are_a_list() -> None:
+    one, several = parse_spec("attack", "pgd:eps=8/255"), parse_spec("attack", "apgd:eps=0.1,0.2,1/4,steps=7")
+    assert one.options["eps"] == 8 / 255 and several.options["eps"] == (0.1, 0.2, 0.25)
+    assert several.record["eps"] == [0.1, 0.2, 0.25] and str(several) == "apgd:eps=0.1,0.2,0.25,steps=7"
+    assert recorded_spec("attack", "apgd", several.record) == several
+    with pytest.raises(UsageError, match=r"expected a number >= 0"):
+        parse_spec("attack", "pgd:eps=0.1,-0.2")
 
 
 def test_defaults_are_the_signatures() -> None:
@@ -64,7 +73,7 @@ def test_the_text_of_a_spec_names_what_was_changed_and_reads_back() -> None:
         ("attack", "pgd:steps=0", "'pgd:steps=0' is not valid: expected a whole number > 0."),
         ("attack", "pgd:steps=1.5", "'pgd:steps=1.5' is not valid: expected a whole number > 0."),
         ("attack", "pgd:steps=1e300", "expected a whole number > 0 of at most 2147483647."),
-        ("attack", "pgd:norm=l3", "'pgd:norm=l3' is not valid: expected one of linf, l2 (did you mean 'l2'?)."),
+        ("attack", "pgd:norm=l3", "'pgd:norm=l3' is not valid: expected one of linf, l2, l1 (did you mean 'l2'?)."),
         ("attack", "pgd:targeted=maybe", "'pgd:targeted=maybe' is not valid: expected true or false."),
         ("attack", "pgd:eps", "'pgd:eps' cannot be read: write options as NAME:key=value,key=value."),
         ("attack", "pgd:eps=", "'pgd:eps=' cannot be read"),

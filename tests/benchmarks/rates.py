@@ -135,6 +135,7 @@ class Bench:
             self.labels = self.net(self.images).argmax(1)
             # an attack breaks no row, so that what it has to do is known: the label wins by far
             self.certain = Classifier(_Certain(network), [0.5] * 3, [0.25] * 3, names, shape).eval()
+        self.attacked = Calls(self.certain, batch_size=self.batch)  # of all blocks, as in a command
 
     def do(self, work: Work) -> object:
         return {"explain": self.explain, "evaluate": self.evaluate, "attack": self.attack}[work.verb](work.text)
@@ -154,8 +155,7 @@ class Bench:
 
     def attack(self, text: str) -> object:
         spec = parse_spec("attack", text)
-        calls = Calls(self.certain, batch_size=self.batch)
-        engine = Engine(spec.method.load()(**spec.options), calls, Stream(0, "attack", self.index))
+        engine = Engine(spec.method.load()(**spec.options), self.attacked, Stream(0, "attack", self.index))
         return engine.run(self.images, torch.zeros_like(self.labels))
 
     def raw(self, work: Work) -> None:

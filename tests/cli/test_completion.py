@@ -23,7 +23,7 @@ def test_every_name_with_its_summary() -> None:
     ("verb", "typed", "offered"),
     [
         ("explain", "in", ["input-x-gradient", "integrated-gradients", "influence"]),
-        ("attack", "p", ["pgd"]),
+        ("attack", "g", ["gaussian-noise", "gn"]),
         ("attack", "x", []),
         ("attack", "pgd:st", ["pgd:step=", "pgd:steps="]),
         ("attack", "pgd:eps=1,re", ["pgd:eps=1,restarts="]),

@@ -41,7 +41,8 @@ def test_a_page_for_a_person(call: Any) -> None:
         assert lines[0] == "attack pgd"
         assert lines[2] == describe("attack", "pgd").summary
         assert "Options, written pgd:name=value,..." in lines
-        assert "  norm          linf|l2, default linf" in lines
+        assert "  norm          linf|l2|l1, default linf" in lines
+        assert "  eps           number >= 0,..., default auto" in lines
     assert "It has no options." in call("methods", "explain", "saliency", terminal=True).out
     assert call("methods", "explain", "ig", terminal=True).out.startswith("explain integrated-gradients (also ig)")
 

@@ -13,6 +13,7 @@ from xaicli.errors import UsageError, nearest
 from xaicli.files.record import plain_record
 from xaicli.methods import NOUNS, Method, describe, names
 from xaicli.signatures import show
+from xaicli.train.preset import load_preset, preset_names
 
 EXAMPLES = """
 xaicli methods
@@ -46,6 +47,9 @@ def methods(
     for one in [verb] if verb else NOUNS:
         for known in names(one):
             OUTPUT.record(_record(describe(one, known), whole=False))
+    if verb == "train":
+        for preset in map(load_preset, preset_names()):
+            OUTPUT.record(plain_record("preset", name=preset.name, options=preset.options, summary=preset.about))
 
 
 def _record(method: Method, *, whole: bool) -> dict[str, object]:

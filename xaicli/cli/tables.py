@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.box import SIMPLE, SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -43,19 +43,25 @@ def _artifacts(records: Sequence[Record]) -> Iterator[Table]:
     for name in ("file", "kind", "method", "rows", "failed", "figures"):
         table.add_column(name, overflow="fold")
     for record in records:
-        figures = ", ".join(
-            f"{escape(key)} {figure(key, value)}" for key, value in dict(record.get("metrics") or {}).items()
-        )
         cells = (
             record["path"],
             record["kind"],
             record.get("method"),
             record.get("rows"),
             record.get("failed"),
-            figures,
+            _figures(dict(record.get("metrics") or {})),
         )
         table.add_row(*(text(cell) for cell in cells))
     yield table
+
+
+def _figures(metrics: dict[str, Any]) -> str:
+    """The single numbers, and the sanity checks that failed; intervals, classes and curves are for records."""
+    plain = {key: value for key, value in metrics.items() if not isinstance(value, dict | list)}
+    if "sanity" in metrics:
+        failed = [check for check, found in metrics["sanity"].items() if not found["passed"]]
+        plain["sanity"] = f"FAILED: {', '.join(failed)}" if failed else "passed"
+    return ", ".join(f"{escape(key)} {figure(key, value)}" for key, value in plain.items())
 
 
 def _methods(records: Sequence[Record]) -> Iterator[Table]:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from xaicli.evaluate.concordance import concordance
 from xaicli.evaluate.contestants import Contestant, contestants
@@ -20,6 +21,8 @@ from xaicli.files.merge import MergedRows
 from xaicli.methods import recorded_spec
 
 SIGNS = {"lower": -1, "higher": 1}
+BY_CLASS = ("accuracy", "robust-accuracy")
+PER_CLASS = ("value", "low", "high", "n")
 
 Entry = dict[str, Any]
 
@@ -27,8 +30,9 @@ Entry = dict[str, Any]
 def summarise_scores(rows: MergedRows) -> dict[str, str]:
     """What a scores store computes from all its rows, as its job says; rows that failed are left out.
 
-    `scores` has one entry per source and column, `concordance` one per column and group of explainers, on how far the
-    rows agree in ranking them, and one per group on how far the metrics do; `pairs` those of metrics of two explainers.
+    `scores` has one entry per source and column, accuracies by class too; `concordance` has one per column and group of
+    explainers, on how far the rows agree in ranking them, and one per group on how far the metrics do; `pairs` those of
+    metrics of two explainers.
     """
     job, sources = rows.layout.job, rows.layout.sources
     metrics = name_metrics([recorded_spec("evaluate", name, options) for name, options in job["metrics"]])
@@ -62,6 +66,7 @@ def summarise_scores(rows: MergedRows) -> dict[str, str]:
                         "proportion": metric.is_proportion,
                         **asdict(estimates[number]),
                         **asdict(standings[number]),
+                        **_by_class(metric, columns[number], rows, ok),
                     }
                 )
     for group, members in enumerate(groups):
@@ -79,6 +84,17 @@ def _estimates(metric: Metric, columns: Sequence[Values], seed: int) -> list[Est
     if metric.is_proportion:
         return [proportion_estimate(values) for values in columns]
     return mean_estimates(columns, seed=seed)
+
+
+def _by_class(metric: Metric, values: Values, rows: MergedRows, ok: npt.NDArray[np.bool_]) -> Entry:
+    """An accuracy's share of each class that occurs, with its interval."""
+    if metric.spec.name not in BY_CLASS:
+        return {}
+    labels = rows.column("label")[ok]
+    names = rows.layout.attributes["classes"]
+    found = {int(label): proportion_estimate(values[labels == label]) for label in np.unique(labels)}
+    kept = {names[label]: one for label, one in found.items() if label < len(names)}
+    return {"per_class": {name: {key: getattr(one, key) for key in PER_CLASS} for name, one in kept.items()}}
 
 
 def _standings(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xaicli.evaluate.statistics import FEWEST_ROWS
+from xaicli.run.interval import FEWEST_ROWS
 
 Table = npt.NDArray[np.floating[Any]]
 

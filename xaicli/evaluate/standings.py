@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xaicli.evaluate.statistics import FEWEST_ROWS, LEVEL, Values
+from xaicli.evaluate.statistics import Values
+from xaicli.run.interval import FEWEST_ROWS, LEVEL
 
 
 @dataclass(frozen=True)

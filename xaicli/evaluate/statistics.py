@@ -10,11 +10,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from xaicli.run.interval import FEWEST_ROWS, LEVEL, clopper_pearson
 from xaicli.run.random import generator
 
 RESAMPLES = 1000
-FEWEST_ROWS = 20  # no interval and no test below
-LEVEL = 0.95
 AT_ONCE = 1 << 17  # rows of resamples that are held together
 
 Values: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -81,12 +80,8 @@ def proportion_estimate(values: Values) -> Estimate:
     if len(kept) == 0:
         return Estimate(None, None, None, 0, undefined)
     hits = int(np.rint(kept.sum()))
-    if len(kept) < FEWEST_ROWS:
-        return Estimate(hits / len(kept), None, None, len(kept), undefined)
-    from scipy.stats import binomtest
-
-    interval = binomtest(hits, len(kept)).proportion_ci(LEVEL, method="exact")
-    return Estimate(hits / len(kept), float(interval.low), float(interval.high), len(kept), undefined)
+    low, high = clopper_pearson(hits, len(kept))
+    return Estimate(hits / len(kept), low, high, len(kept), undefined)
 
 
 def split_estimate(values: Values) -> Estimate:

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from xaicli.attack.figures import figures as attack_metrics
 from xaicli.errors import ExistsError, UsageError
 from xaicli.explain.figures import figures
 from xaicli.files.artifact import Artifact
@@ -19,6 +20,7 @@ from xaicli.files.parents import Parents
 from xaicli.files.record import MAP_KINDS, Record, artifact_record
 from xaicli.files.sources import Sources
 from xaicli.files.store import Store, open_store
+from xaicli.report.attacks import CAPTION, CURVE_CAPTION, attack_facts, attack_picture
 from xaicli.report.contact import contact_sheet, same_rows, stacked
 from xaicli.report.explained import explained_images, training_images
 from xaicli.report.page import Section, page
@@ -105,6 +107,10 @@ def _section(artifact: Artifact, parents: Parents, settings: Settings, *, drawn:
         return Section(artifact.stem, facts | {"architecture": meta.arch["name"]} | _shown(meta.metrics))
     with open_store(artifact.path) as store:
         facts["rows"] = store.rows
+        if artifact.job.get("verb") == "attack":
+            metrics = attack_metrics(store)
+            caption = CAPTION + (CURVE_CAPTION if "security_curve" in metrics else "")
+            return Section(artifact.stem, facts | attack_facts(metrics), attack_picture(metrics), caption)
         if artifact.job.get("verb") == "explain":
             facts |= _shown(figures(store))
         picture = None if drawn else _picture(store, parents, settings.limit or ROWS, settings)

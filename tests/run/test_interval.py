@@ -1,0 +1,24 @@
+"""The interval of a proportion where it has a closed form."""
+
+from __future__ import annotations
+
+import pytest
+
+from xaicli.run.interval import clopper_pearson
+
+
+@pytest.mark.parametrize("n", [20, 57, 1000])
+def test_none_and_all(n: int) -> None:
+    rim = 0.025 ** (1 / n)
+    assert clopper_pearson(0, n) == pytest.approx((0, 1 - rim))
+    assert clopper_pearson(n, n) == pytest.approx((rim, 1))
+
+
+def test_a_published_one() -> None:
+    # Newcombe (1998), table I, method 5: 81 of 263 and 15 of 148
+    assert clopper_pearson(81, 263) == pytest.approx((0.2527, 0.3676), abs=5e-5)
+    assert clopper_pearson(15, 148) == pytest.approx((0.0578, 0.1617), abs=5e-5)
+
+
+def test_none_for_few() -> None:
+    assert clopper_pearson(3, 19) == (None, None)
