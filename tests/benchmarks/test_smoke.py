@@ -33,7 +33,8 @@ def test_the_small_benchmark_prints_every_row() -> None:
     names = [line.what for room in ROOMS for line in room.lines(True)]
     assert len(lines) == len(names) == len(set(names)) and set(FEW) <= set(names)
     for name, line in zip(names, lines, strict=True):
-        assert line.startswith(f"{name} ") and float(line.removeprefix(name).split()[0]) > 0
+        figure = float(line.removeprefix(f"{name} ").split()[0])
+        assert line.startswith(f"{name} ") and (figure > 0 or "largest difference" in name)
 
 
 @pytest.mark.slow
