@@ -18,7 +18,7 @@ from xaicli.run.plan import forwards
 from xaicli.run.random import Stream
 from xaicli.signatures import Count, Share
 
-CHUNK_PIXELS = 1 << 17  # of the masks that are held at once where no model is asked
+CHUNK_PIXELS = 1 << 16  # of the masks that are held at once where no model is asked
 
 
 @dataclass(frozen=True)
