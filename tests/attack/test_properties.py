@@ -84,7 +84,7 @@ def test_attacks_break_some_samples_and_not_all() -> None:
     assert 0 < shares["pgd:eps=0.02,steps=5"] < 0.9, shares
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(rows=st.lists(st.integers(0, 23), min_size=1, max_size=24, unique=True))
 @pytest.mark.parametrize("text", ATTACKS)
 def test_neighbours_and_refill_order_do_not_change_a_bit(text: str, rows: list[int]) -> None:

@@ -56,6 +56,7 @@ WHOLE = (
 )
 SMALL = (
     Size("cnn", 32, rows=4, batch=4, steps=2, samples=4, pairs=1),
+    Size("resnet18-cifar", 32, rows=1, batch=1, steps=2, samples=4, pairs=1),
     Size("torchvision:resnet18", 32, rows=1, batch=1, steps=1, samples=4, pairs=1),
 )
 
