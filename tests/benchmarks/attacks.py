@@ -63,6 +63,8 @@ def lines(small: bool) -> Iterator[Line]:
     yield Line("autoattack, robust cnn: times faster than pyautoattack", ">= 1", partial(_autoattack, robust))
     what = "autoattack, robust cnn: samples left right, over pyautoattack's"
     yield Line(what, "<= 1", partial(_autoattack_left, robust))
+    what = "autoattack, robust cnn: share of samples on which both say the same"
+    yield Line(what, ">= 0.97", partial(_autoattack_agreement, robust))
 
 
 def _pgd(bench: Callable[[], Bench]) -> float:
@@ -85,11 +87,17 @@ def _autoattack_left(bench: Callable[[], Bench]) -> float:
     return bench().share(*bench().found)
 
 
+def _autoattack_agreement(bench: Callable[[], Bench]) -> float:
+    ours, theirs = (bench().right(images) for images in bench().found)
+    return (ours == theirs).double().mean().item()
+
+
 class Bench:
     """A small network trained on the digits, and its test images."""
 
     def __init__(self, size: Size, robust: bool) -> None:
         self.size = size
+        self._made: dict[str, Tensor] = {}
         train, test = open_data("digits", split="train"), open_data("digits", split="test")
         names = [str(number) for number in range(CLASSES)]
         with torch.random.fork_rng():
@@ -113,10 +121,14 @@ class Bench:
                 optimizer.step()
         self.net.eval().requires_grad_(False)
 
+    def right(self, images: Tensor) -> Tensor:
+        """Which samples are right on these images, bool [n]."""
+        with torch.no_grad():
+            return self.net(images).argmax(1) == self.labels[: len(images)]
+
     def left(self, images: Tensor) -> int:
         """How many samples are right on these images."""
-        with torch.no_grad():
-            return int((self.net(images).argmax(1) == self.labels[: len(images)]).sum())
+        return int(self.right(images).sum())
 
     def share(self, ours: Tensor, theirs: Tensor) -> float:
         """What ours leaves right of what theirs does, one added to each."""
@@ -149,7 +161,7 @@ class Bench:
     def autoattack(self) -> Attacked:
         size = self.size
         text = f"autoattack:eps={EPS:.9g},steps={size.steps},queries={size.queries}"
-        self.found[0] = (done := self.ours(text, size.attacked)).images
+        self._made["ours"] = (done := self.ours(text, size.attacked)).images
         return done
 
     def pyautoattack(self) -> Tensor:
@@ -161,13 +173,16 @@ class Bench:
         attack.square.n_queries = size.queries
         with torch.random.fork_rng(), contextlib.redirect_stdout(io.StringIO()):
             images, labels = self.images[: size.attacked], self.labels[: size.attacked]
-            self.found[1], _ = attack.run_standard_evaluation(images, labels, batch_size=BATCH)
-        return self.found[1]
+            self._made["theirs"], _ = attack.run_standard_evaluation(images, labels, batch_size=BATCH)
+        return self._made["theirs"]
 
-    @cached_property
-    def found(self) -> list[Tensor]:
-        """The images of both, as they were made last."""
-        return [self.images, self.images]
+    @property
+    def found(self) -> tuple[Tensor, Tensor]:
+        """The images of both AutoAttacks, as they were made last."""
+        for name, attack in (("ours", self.autoattack), ("theirs", self.pyautoattack)):
+            if name not in self._made:
+                attack()
+        return self._made["ours"], self._made["theirs"]
 
 
 def _rows(dataset: object, count: int) -> tuple[Tensor, Tensor]:

@@ -52,6 +52,11 @@ def test_figures_and_verdicts_in_words() -> None:
     }
 
 
+def test_figures_that_nobody_checked_say_so() -> None:
+    facts = attack_facts({key: value for key, value in METRICS.items() if key != "sanity"})
+    assert facts["sanity"] == "not asked for: attack again with --sanity before you trust these figures"
+
+
 def area(picture: Image.Image, colour: tuple[int, int, int]) -> int:
     return int((np.asarray(picture) == colour).all(2).sum())
 

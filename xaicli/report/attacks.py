@@ -12,6 +12,7 @@ from xaicli.report.comparison import FOOLED, HELD, INK
 
 CAPTION = "Accuracy by class: on clean images (pale) and under attack (full, with its 95 % interval)."
 CURVE_CAPTION = " Left of it, what is held at each radius."
+UNCHECKED = "not asked for: attack again with --sanity before you trust these figures"
 MOST_CLASSES = 40  # bars that can be told apart
 PALE = "#bfd8d2"
 
@@ -34,7 +35,7 @@ def attack_facts(metrics: Mapping[str, Any]) -> dict[str, str]:
     for check, found in metrics.get("sanity", {}).items():
         said = {True: "passed", False: "FAILED", None: "not known"}[found["passed"]]
         facts[f"sanity: {check}"] = f"{said} ({found['value']:.3g}). {found['means']}"
-    return facts
+    return facts if metrics.get("sanity") else {**facts, "sanity": UNCHECKED}
 
 
 def attack_picture(metrics: Mapping[str, Any]) -> Image.Image | None:
