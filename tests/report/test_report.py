@@ -120,3 +120,25 @@ def test_maps_of_the_same_images_are_drawn_beside_each_other(call, files, here: 
         expected = drawn_map(store["attribution"][row], to_rgb(image)).repeat(3, 0).repeat(3, 1)
     assert np.array_equal(cell(picture, 1, 1), expected)
     assert call("report", files.checkpoint, "-o", "nothing.png").code == 2
+
+
+def test_maps_of_several_models_have_the_class_that_each_explains(call, files, here: Path) -> None:
+    small = ("--data", "digits", "--arch", "cnn:width=4", "--epochs", "1", "--seed", "3")
+    assert call("train", *small, "-o", "other.safetensors").code == 0
+    assert call("explain", files.checkpoint, "other.safetensors", "-m", "saliency", *SMALL, "-o", "maps/").code == 0
+    paths = sorted(str(path) for path in Path("maps").iterdir())
+    given = [part for parent in (files.checkpoint, "other.safetensors") for part in ("--parent", parent)]
+    assert call("report", *paths, *given, "-n", "4", "-o", "sheet.png").code == 0
+    picture = np.asarray(Image.open("sheet.png"))
+    assert picture.shape == (GAP + LINE + 4 * (SIDE + LINE + GAP), GAP + 3 * (SIDE + GAP), 3)
+    stores = [xaicli.open_store(path) for path in paths]
+    rows = chosen_rows(stores[0], 4)
+    for column, store in enumerate(stores, start=1):
+        left = GAP + column * (SIDE + GAP)
+        for n, row in enumerate(rows):
+            top = GAP + LINE + n * (SIDE + LINE + GAP) + SIDE
+            said = picture[top : top + LINE, left : left + SIDE]
+            red = (said[..., 0] - said[..., 1].astype(int) > 60).any()
+            assert red == (store["target"][row] != store["label"][row])
+            assert (said != 255).any()
+    assert any((store["target"][rows] != store["label"][rows]).any() for store in stores)

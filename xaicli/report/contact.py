@@ -1,38 +1,52 @@
-"""Many explainers on the same images: a contact sheet, rows are images and columns are methods."""
+"""Many maps of the same images: a contact sheet, rows are images, columns are methods of one model or several."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from xaicli.files.store import Store
 from xaicli.report.explained import Pictures
 from xaicli.report.panels import Cell, draw_panels
-from xaicli.report.pictures import Rows, drawn_map, explained_cell
+from xaicli.report.pictures import Rows, class_name, drawn_map, explained_cell
 from xaicli.report.sheet import PAPER, to_rgb
 from xaicli.signatures import show
 
+JOB = re.compile(r"-[0-9a-f]{6}$")  # what a default name ends in
 BAND = 12  # columns beside each other; further methods follow below, beside the images again
 
 
 def contact_sheet(stores: Sequence[Store], images: Pictures, rows: Rows) -> Image.Image:
-    """The maps of stores that hold the same rows, beside their images."""
+    """The maps of stores that hold the same rows, beside their images.
+
+    The explained class stands below the image; of several checkpoints below each map, and below the image the true one.
+    """
     shown = [to_rgb(image) for image in images(rows)]
+    several = len(checkpoints_of(stores)) > 1
     first = stores[0].read(rows, ["target", "label"])
-    beside = [explained_cell(stores[0], first, n, image) for n, image in enumerate(shown)]
-    columns = []
-    for store in stores:
-        maps = store.read(rows, ["attribution"])["attribution"]
-        columns.append([Cell(drawn_map(of, image)) for of, image in zip(maps, shown, strict=True)])
-    names = _names(stores)
+    if several:
+        beside = [Cell(image, class_name(stores[0], first["label"][n])) for n, image in enumerate(shown)]
+    else:
+        beside = [explained_cell(stores[0], first, n, image) for n, image in enumerate(shown)]
+    columns = [_column(store, shown, rows, said=several) for store in stores]
+    names = _files(stores) if several else _names(stores)
     bands = []
     for start in range(0, len(stores), BAND):
         here = slice(start, start + BAND)
         cells = [[cell, *(column[n] for column in columns[here])] for n, cell in enumerate(beside)]
         bands.append(draw_panels(["image", *names[here]], cells))
     return stacked(bands)
+
+
+def _column(store: Store, shown: Sequence[npt.NDArray[np.uint8]], rows: Rows, *, said: bool) -> list[Cell]:
+    """A store's maps; said: with the class that each explains."""
+    held = store.read(rows, ["attribution", "target", "label"])
+    maps = [drawn_map(of, image) for of, image in zip(held["attribution"], shown, strict=True)]
+    return [explained_cell(store, held, n, one) if said else Cell(one) for n, one in enumerate(maps)]
 
 
 def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -44,16 +58,24 @@ def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def same_rows(stores: Sequence[Store]) -> list[list[Store]]:
-    """The stores in groups of one checkpoint and the same samples, in the order in which they come."""
-    groups: dict[tuple[str, bytes, bytes], list[Store]] = {}
+    """The stores in groups of the same samples, in the order in which they come."""
+    groups: dict[tuple[bytes, bytes], list[Store]] = {}
     for store in stores:
-        key = (
-            str(store.job["parents"]["checkpoint"]),
-            store.column("index").tobytes(),
-            store.column("sample").tobytes(),
-        )
+        key = store.column("index").tobytes(), store.column("sample").tobytes()
         groups.setdefault(key, []).append(store)
     return list(groups.values())
+
+
+def checkpoints_of(stores: Sequence[Store]) -> list[str]:
+    """The ids of the checkpoints that are explained, each once, in the order in which they come."""
+    return list(dict.fromkeys(str(store.job["parents"]["checkpoint"]) for store in stores))
+
+
+def _files(stores: Sequence[Store]) -> list[str]:
+    """The files' names, without the ends that tell jobs apart where nothing else is lost with them."""
+    stems = [store.path.stem for store in stores]
+    plain = [JOB.sub("", stem) for stem in stems]
+    return plain if len(set(plain)) == len(plain) else stems
 
 
 def _names(stores: Sequence[Store]) -> list[str]:

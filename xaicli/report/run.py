@@ -21,7 +21,7 @@ from xaicli.files.record import MAP_KINDS, Record, artifact_record
 from xaicli.files.sources import Sources
 from xaicli.files.store import Store, open_store
 from xaicli.report.attacks import CAPTION, CURVE_CAPTION, attack_facts, attack_picture
-from xaicli.report.contact import contact_sheet, same_rows, stacked
+from xaicli.report.contact import checkpoints_of, contact_sheet, same_rows, stacked
 from xaicli.report.explained import explained_images, training_images
 from xaicli.report.page import Section, page
 from xaicli.report.pictures import chosen_rows, maps_picture, neighbours_picture
@@ -38,6 +38,7 @@ CAPTIONS = {
     "representer": "The explained class below each image (red: not the true one), then the training images that excite "
     "and inhibit it: their classes, and what each adds to the logit.",
 }
+SEVERAL = "The true class below each image; below each map the class that its model explains (red: not the true one)."
 
 
 def report(sources: Sources, settings: Settings) -> Iterator[Record]:
@@ -85,8 +86,11 @@ def _sections(artifacts: Sequence[Artifact], parents: Parents, settings: Setting
 def _sheet(stores: Sequence[Store], parents: Parents, settings: Settings) -> Section:
     first = stores[0]
     images, rows = explained_images(first, parents, settings), chosen_rows(first, settings.limit or ROWS)
-    facts = {"checkpoint": first.job["parents"]["checkpoint"], "methods": len(stores), "images": first.rows}
-    return Section("Maps of the same images", facts, contact_sheet(stores, images, rows), CAPTIONS["attributions"])
+    checkpoints = checkpoints_of(stores)
+    methods = {str(store.job["method"]): None for store in stores}
+    facts = {"checkpoint": ", ".join(checkpoints), "methods": ", ".join(methods), "images": first.rows}
+    caption = CAPTIONS["attributions"] if len(checkpoints) == 1 else SEVERAL
+    return Section("Maps of the same images", facts, contact_sheet(stores, images, rows), caption)
 
 
 def _pictures_alone(sections: Sequence[Section]) -> bytes:
