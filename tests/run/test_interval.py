@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xaicli.run.interval import clopper_pearson
+from xaicli.run.interval import clopper_pearson, student
 
 
 @pytest.mark.parametrize("n", [20, 57, 1000])
@@ -22,3 +22,11 @@ def test_a_published_one() -> None:
 
 def test_none_for_few() -> None:
     assert clopper_pearson(3, 19) == (None, None)
+
+
+def test_the_mean_of_few_repetitions_has_students_interval() -> None:
+    # t(.975) is 12.7062 with one degree of freedom and 2.77645 with four
+    assert student([1.0, 3.0]) == pytest.approx((2 - 12.7062, 2 + 12.7062), abs=1e-4)
+    reach = 2.77645 * 2.5**0.5 / 5**0.5
+    assert student([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx((3 - reach, 3 + reach), abs=1e-4)
+    assert student([1.0]) == (None, None)

@@ -21,6 +21,8 @@ from xaicli.files.record import MAP_KINDS, Record, artifact_record
 from xaicli.files.sources import Sources
 from xaicli.files.store import Store, open_store
 from xaicli.report.attacks import CAPTION, CURVE_CAPTION, attack_facts, attack_picture
+from xaicli.report.budget import CAPTION as BUDGETS
+from xaicli.report.budget import budget_facts, budget_picture, budgets
 from xaicli.report.contact import checkpoints_of, contact_sheet, same_rows, stacked
 from xaicli.report.explained import explained_images, training_images
 from xaicli.report.page import Section, page
@@ -80,7 +82,14 @@ def _sections(artifacts: Sequence[Artifact], parents: Parents, settings: Setting
         groups = [group for group in same_rows(maps) if len(group) > 1]
         together = {store.id for group in groups for store in group}
         sheets = [_sheet(group, parents, settings) for group in groups]
-    return [*sheets, *(_section(one, parents, settings, drawn=one.id in together) for one in artifacts)]
+    each = [_section(one, parents, settings, drawn=one.id in together) for one in artifacts]
+    return [*_budgets(artifacts), *sheets, *each]
+
+
+def _budgets(artifacts: Sequence[Artifact]) -> list[Section]:
+    """What privacy has cost, if private models of different epsilon are among the artifacts."""
+    found = budgets([read_meta(one.path)[0] for one in artifacts if one.kind == "checkpoint"])
+    return [Section("Accuracy against epsilon", budget_facts(found), budget_picture(found), BUDGETS)] if found else []
 
 
 def _sheet(stores: Sequence[Store], parents: Parents, settings: Settings) -> Section:
