@@ -78,6 +78,8 @@ def budget_picture(found: Sequence[Budget]) -> Image.Image:
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, 0), min(top, 1))  # intervals of two or three trainings are wide
     axes.set_xlabel("epsilon", color=INK)
     axes.set_ylabel("accuracy", color=INK)
     axes.spines[["top", "right"]].set_visible(False)
