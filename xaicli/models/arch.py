@@ -35,6 +35,11 @@ ARCHITECTURES: dict[str, tuple[str, str]] = {
         "models.vgg:vgg16_cifar",
         "VGG-16 for small images: convolution, ReLU, BatchNorm; one head",
     ),
+    "wrn-16-4": (
+        "models.wide_resnet:wrn_16_4",
+        "Wide-ResNet with GroupNorm and standardised convolutions, for private training",
+    ),
+    "dp-cnn": ("models.dp_cnn:dp_cnn", "two convolutions and two dense layers, the usual network of private MNIST"),
     "mlp": ("models.mlp:mlp", "linear layers with ReLUs between them on the flattened image"),
 }
 # prefix -> (module below xaicli, its function that builds, a name as example)
@@ -51,11 +56,15 @@ _PATTERNS = {
 
 @dataclass(frozen=True)
 class Arch:
-    """An architecture with all its options, defaults included. `factory` is set for a user's own only."""
+    """An architecture with all its options, defaults included.
+
+    `factory` is set for a user's own only. `norms`: names of the BatchNorms that GroupNorms have replaced.
+    """
 
     name: str
     options: Mapping[str, Value] = field(default_factory=dict)
     factory: Factory | None = None
+    norms: tuple[str, ...] = ()
 
     @property
     def slug(self) -> str:
@@ -65,7 +74,9 @@ class Arch:
     @property
     def identity(self) -> dict[str, Any]:
         """What a job depends on: all but the path of a user's file."""
-        record = {"name": self.name, "options": _jsonable(self.options)}
+        record: dict[str, Any] = {"name": self.name, "options": _jsonable(self.options)}
+        if self.norms:
+            record["norms"] = {"group": list(self.norms)}
         return {**record, "sha256": self.factory.sha256} if self.factory else record
 
     @property
@@ -115,11 +126,11 @@ def arch_from_record(record: Mapping[str, Any], what: str, given: str | None = N
     factory. Raises InputError for a name or option that this version does not know and RefusedError for a file that is
     not to be trusted.
     """
-    name = str(record["name"])
+    name, norms = str(record["name"]), _recorded_norms(record, what)
     options = {key: restore_option(key, value, what) for key, value in record["options"].items()}
     if "file" in record:
         copy = _split_factory(given) if given and ".py:" in given else None
-        return Arch(name, options, recorded_factory(record, what, copy[:2] if copy else None))
+        return Arch(name, options, recorded_factory(record, what, copy[:2] if copy else None), norms)
     try:
         # Nothing but a name may reach the parser: `evil.py:f` without a recorded sha256 would be imported.
         arch = _library_arch(name) if _library(name) else Arch(name, _defaults(name))
@@ -131,15 +142,24 @@ def arch_from_record(record: Mapping[str, Any], what: str, given: str | None = N
             raise InputError(
                 f"{what} gives its architecture {name} the bad option {key}={value!r}; write the file again."
             )
-    return Arch(name, {**arch.options, **options})
+    return Arch(name, {**arch.options, **options}, norms=norms)
 
 
 def build_network(arch: Arch, classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
     """A network from normalised images [N, C, H, W] to logits [N, K], its weights drawn from torch's global generator.
 
     Raises UsageError when the architecture cannot take images of this size, PluginError when a user's factory raises
-    or returns something else.
+    or returns something else, and InputError when it lacks a norm that was replaced.
     """
+    network = _built(arch, classes, channels, size)
+    if arch.norms:
+        from xaicli.models.group_norm import replay_group_norms
+
+        replay_group_norms(network, arch.norms, f"the architecture '{arch}'")
+    return network
+
+
+def _built(arch: Arch, classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
     if arch.factory is not None:
         from xaicli.models.contract import call_factory
 
@@ -222,6 +242,14 @@ def _factory_options(factory: Factory, given: Mapping[str, str]) -> dict[str, Va
         if parameter.default is parameter.empty and key not in given:
             raise UsageError(f"the factory '{factory.name}' needs the option {key}; write {factory.name}:{key}=VALUE.")
     return {k: coerce_option(factory.name, k, v, parameters.get(k)) for k, v in given.items()}
+
+
+def _recorded_norms(record: Mapping[str, Any], what: str) -> tuple[str, ...]:
+    norms = record.get("norms", {"group": []})
+    names = norms.get("group") if isinstance(norms, dict) and len(norms) == 1 else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{what} replaces norms in a way that this version of xaicli does not know; write it again.")
+    return tuple(names)
 
 
 def _jsonable(options: Mapping[str, Value]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class CanonicalError(UnavailableError):
             f"the network cannot be rewritten as this method needs it: {reason}; "
             "use a method that does not rewrite it, such as integrated-gradients."
         )
+        self.reason = reason
 
 
 def traceable(network: nn.Module) -> str | None:
