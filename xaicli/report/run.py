@@ -25,11 +25,14 @@ from xaicli.report.budget import CAPTION as BUDGETS
 from xaicli.report.budget import budget_facts, budget_picture, budgets
 from xaicli.report.contact import checkpoints_of, contact_sheet, same_rows, stacked
 from xaicli.report.explained import explained_images, training_images
+from xaicli.report.history import CAPTION as HISTORY
+from xaicli.report.history import history_picture
 from xaicli.report.page import Section, page
 from xaicli.report.pictures import chosen_rows, maps_picture, neighbours_picture
 from xaicli.report.sheet import png
 from xaicli.run.settings import Settings
 from xaicli.signatures import show
+from xaicli.train.private.statement import statement
 
 DEFAULT = "report.html"
 ROWS = 10
@@ -49,8 +52,9 @@ def report(sources: Sources, settings: Settings) -> Iterator[Record]:
         raise UsageError("there is nothing to report on among the sources; name a checkpoint or a store.")
     parents = Parents(sources, settings.parents)
     path = _place(settings)
-    sections = _sections(sources.artifacts, parents, settings)
-    said = _pictures_alone(sections) if path.suffix == ".png" else page("xaicli report", sections).encode()
+    alone = path.suffix == ".png"
+    sections = _sections(sources.artifacts, parents, settings, histories=not alone)
+    said = _pictures_alone(sections) if alone else page("xaicli report", sections).encode()
     if path.exists() and not settings.force and path.read_bytes() != said:
         raise ExistsError(f"'{path}' exists and says something else; choose another -o or add --force.")
     with publish(path) as file:
@@ -75,13 +79,17 @@ def _place(settings: Settings) -> Path:
     return path / DEFAULT if output.endswith("/") or path.is_dir() else path
 
 
-def _sections(artifacts: Sequence[Artifact], parents: Parents, settings: Settings) -> list[Section]:
-    """A section for each artifact; maps of the same images are drawn beside each other, in one that comes first."""
+def _sections(artifacts: Sequence[Artifact], parents: Parents, settings: Settings, *, histories: bool) -> list[Section]:
+    """A section for each artifact; maps of the same images are drawn beside each other, in one that comes first.
+
+    histories: draw how each checkpoint was trained.
+    """
     with ExitStack() as opened:
         maps = [opened.enter_context(open_store(one.path)) for one in artifacts if one.kind == "attributions"]
         groups = [group for group in same_rows(maps) if len(group) > 1]
         together = {store.id for group in groups for store in group}
         sheets = [_sheet(group, parents, settings) for group in groups]
+        together |= set() if histories else {one.id for one in artifacts if one.kind == "checkpoint"}
     each = [_section(one, parents, settings, drawn=one.id in together) for one in artifacts]
     return [*_budgets(artifacts), *sheets, *each]
 
@@ -117,7 +125,10 @@ def _section(artifact: Artifact, parents: Parents, settings: Settings, *, drawn:
     facts: dict[str, Any] = {"kind": artifact.kind, "made by": made, "options": options or "none", "id": artifact.id}
     if artifact.kind == "checkpoint":
         meta, _ = read_meta(artifact.path)
-        return Section(artifact.stem, facts | {"architecture": meta.arch["name"]} | _shown(meta.metrics))
+        facts |= {"architecture": meta.arch["name"], **_shown(meta.metrics)}
+        if meta.privacy is not None:
+            facts["privacy"] = " ".join(statement(meta.privacy))
+        return Section(artifact.stem, facts, None if drawn else history_picture(meta.history), HISTORY)
     with open_store(artifact.path) as store:
         facts["rows"] = store.rows
         if artifact.job.get("verb") == "attack":
