@@ -30,6 +30,7 @@ TABLE: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
         "mart": ("train.trades:mart", ()),
         "fast": ("train.fast:fast", ()),
         "free": ("train.fast:free", ()),
+        "private": ("train.private.recipe:private", ("dp-sgd",)),
     },
     "attack": {
         "fgsm": ("attack.gradient:fgsm", ()),
@@ -136,6 +137,8 @@ TABLE: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
         "robust-accuracy": ("evaluate.models:robust_accuracy", ()),
         "perturbation": ("evaluate.models:perturbation", ()),
         "class-consistency": ("evaluate.neighbours:class_consistency", ()),
+        "audit": ("evaluate.audit:audit", ()),
+        "membership": ("evaluate.membership:membership", ("lira",)),
         "deletion": ("evaluate.curves:deletion", ()),
         "insertion": ("evaluate.curves:insertion", ()),
         "pixel-flipping": ("evaluate.curves:pixel_flipping", ()),

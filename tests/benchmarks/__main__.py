@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from tests.benchmarks import attacks, cams, libraries, memory, metrics, rates, startup, storage, training
+from tests.benchmarks import attacks, cams, libraries, memory, metrics, private, rates, startup, storage, training
 from tests.benchmarks.table import print_table
 
-ROOMS = (rates, attacks, training, cams, libraries, metrics, storage, memory, startup)
+ROOMS = (rates, attacks, training, private, cams, libraries, metrics, storage, memory, startup)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ FEW = [  # a line of every room, and of the longest one every kind of work
     "evaluate deletion:steps=10, cnn at 32 px",
     "attack pgd:steps=2, cnn at 32 px",
     "train adversarial:steps=1, an epoch of cnn at 3x32x32",
+    "train private, a step of dp-cnn at 1x28x28, 2 rows, over the plain one",
     "explain kernel-shap:samples=4, torchvision:resnet18 at 32 px",
     "eight CAMs together, times faster than grad-cam, ResNet-18 at 32 px",
     "lime: masks alone, for a classifier that costs nothing, 32 px",

@@ -29,6 +29,12 @@ import pytest
         ("train --data digits --input 1x0x32", 2, "--input '1x0x32' is not a shape"),
         ("train --data digits --format xml", 2, "--format 'xml' is unknown. Use auto|table|json."),
         ("train --data digits -n 5", 2, "train uses all of its data; leave --limit and --per-class out."),
+        (
+            "train --data digits --recipe private --batch-size 1300",
+            2,
+            "a batch of 1300 cannot be drawn from 1293 training images; take a --batch-size of at most that.",
+        ),
+        ("train --data digits --from m.safetensors", 66, "'m.safetensors' does not exist; check the path."),
         ("attack m.safetensors", 2, "missing option '-a' / '--attack'."),
         ("attack -a pgd", 2, "missing argument 'SOURCE...'."),
         ("attack m.safetensors -a pgd", 66, "'m.safetensors' does not exist; check the path."),

@@ -74,7 +74,7 @@ def test_every_example_parses(example: str, monkeypatch: pytest.MonkeyPatch) -> 
                     parse_spec(verb, text)
     if arguments[0] == "train":
         parse_spec("train", values["recipe"])
-        parse_arch(values["arch"])
+        parse_arch(values["arch"] or "cnn")
 
 
 def test_version(call: Any) -> None:

@@ -25,7 +25,6 @@ from xaicli.methods import parse_spec
 from xaicli.models.arch import build_network
 from xaicli.run.settings import Settings
 from xaicli.run.shard import Shard
-from xaicli.run.stop import STOP, Stop
 from xaicli.train import savepoint
 from xaicli.train.judge import Judge
 from xaicli.train.run import Request, train
@@ -41,22 +40,6 @@ def net(num_classes, channels):
 SMALL = "cnn:width=4,depth=3"
 STEPS = 3  # of an epoch: 1,293 digits in batches of 431
 EPOCHS = 2
-
-
-@pytest.fixture(autouse=True)
-def _nobody_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(STOP, "_reason", None)
-
-
-@pytest.fixture
-def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`stop_at(k)`: a wish is there when the training asks for the k-th time; at every boundary it asks once."""
-
-    def wish(number: int | None) -> None:
-        asked = count(1)
-        monkeypatch.setattr(Stop, "wanted", property(lambda stop: next(asked) == number))
-
-    return wish
 
 
 def request(recipe: str = "standard", arch: str = SMALL, **changes: Any) -> Request:
@@ -82,6 +65,8 @@ def sha256(path: Path) -> str:
         "mart:eps=0.1,steps=1,schedule=piecewise",
         "fast:eps=0.1",
         "free:eps=0.1,replays=2",
+        "private:noise=seeded,noise-multiplier=1,ema=0.5,accountant=rdp",
+        "private:noise=seeded,noise-multiplier=1,norm=l2,eps=0.1,steps=1,multiplicity=2,augment=crop,accountant=rdp",
         "dropout",
         "physical",
     ]

@@ -82,8 +82,10 @@ def _look(path: Path) -> tuple[Artifact, dict[str, object]]:
             return of_store(store), {"rows": store.rows, "columns": shapes, "history": history}
     artifact = identify(path)
     from xaicli.files.checkpoint import read_meta
+    from xaicli.train.private.statement import statement
 
     meta, _ = read_meta(path)
+    promise = {"statement": "\n".join(statement(meta.privacy))} if meta.privacy is not None else {}
     return artifact, {
         "arch": meta.arch["name"],
         "classes": list(meta.classes),
@@ -92,6 +94,7 @@ def _look(path: Path) -> tuple[Artifact, dict[str, object]]:
         "metrics": meta.metrics,
         "threat": meta.threat,
         "privacy": meta.privacy,
+        **promise,
     }
 
 

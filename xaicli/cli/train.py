@@ -21,6 +21,8 @@ xaicli train --data digits
 xaicli train --data shapes --arch resnet18-cifar --epochs 30 -o shapes.safetensors
 xaicli train --data digits --recipe adversarial:norm=l2,eps=0.5 --epochs 20
 xaicli train --data digits --recipe trades:eps=0.1,awp=true,ema=0.999
+xaicli train --data fashion-mnist --recipe private:epsilon=3 --epochs 30
+xaicli train --data flowers102 --from imported.safetensors --freeze body --recipe private:epsilon=1
 xaicli train --preset rice2020-cifar10-l2 --precision bf16 --data-root data
 xaicli train --data folder:flowers --input 3x64x64 --arch torchvision:resnet18
 xaicli train --data digits --epochs 15 | xaicli attack - -a pgd | xaicli explain - -m gradcam | xaicli evaluate -
@@ -44,13 +46,27 @@ def use_preset(context: typer.Context, name: str | None) -> str | None:
 def train(
     data: Annotated[str, typer.Option("--data", metavar="DATA", help=f"{', '.join(SOURCES)}.")],
     arch: Annotated[
-        str,
-        typer.Option("--arch", metavar="NAME[:k=v]", help="cnn, resnet18-cifar, torchvision:NAME or FILE.py:FACTORY."),
-    ] = "cnn",
+        str | None,
+        typer.Option(
+            "--arch",
+            metavar="NAME[:k=v]",
+            help="cnn (the default), resnet18-cifar, torchvision:NAME or FILE.py:FACTORY.",
+        ),
+    ] = None,
     recipe: Annotated[
         str, typer.Option("--recipe", metavar="NAME[:k=v,...]", autocompletion=complete("train"), help="How to train.")
     ] = "standard",
     epochs: Annotated[int, typer.Option("--epochs", min=1, metavar="N", help="Passes over the training data.")] = 15,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="CHECKPOINT", help="Start from its weights; '-' is one on standard input."),
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(
+            "--freeze", metavar="body|NAME,...", help="Layers that keep their weights; body is all but the last."
+        ),
+    ] = None,
     shape: Annotated[
         str | None, typer.Option("--input", metavar="CxHxW", help="Image size to train at; the data's own by default.")
     ] = None,
@@ -83,7 +99,9 @@ def train(
     size = parse_shape(shape) if shape else None
     chosen("--precision", precision, PRECISIONS)
     settings = common.settings
-    from xaicli.train.run import Request, train
+    from xaicli.train.plan import Request
+    from xaicli.train.run import train
 
-    request = Request(data, arch, spec, epochs, physical_batch, size, precision)
+    frozen = tuple(part for part in map(str.strip, (freeze or "").split(",")) if part)
+    request = Request(data, arch, spec, epochs, physical_batch, size, precision, source, frozen)
     return produce(settings, 1, ".safetensors", lambda settings: train(request, settings))

@@ -5,6 +5,7 @@ Like the checkpoint it vouches for every byte it uses; unlike it, it may hold an
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,10 @@ def resume_path(checkpoint: Path) -> Path:
 
 
 def write_resume(path: Path, resume: Resume) -> None:
-    """Publish a resume file in place of the one before. Raises OutputError when the disk refuses."""
+    """Publish a resume file in place of the one before, for its owner only: the state may hold a secret.
+
+    Raises OutputError when the disk refuses.
+    """
     import numpy as np
     from safetensors.numpy import save
 
@@ -52,6 +56,8 @@ def write_resume(path: Path, resume: Resume) -> None:
     text = canonical_json({**document, "digest": digest_json(document)})
     content: bytes = save(arrays, metadata={METADATA_KEY: text})
     with publish(path) as file:
+        if hasattr(os, "fchmod"):  # not on every system
+            os.fchmod(file.fileno(), 0o600)
         file.write(content)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,8 @@ class Classifier(nn.Module):
 
     network: normalised [N, C, H, W] -> logits [N, K]. mean, std: one value per channel, of pixels in [0, 1]. Both are
     buffers outside the state dict (the checkpoint's metadata holds them), so its keys all begin with `network.`. A
-    classifier loaded from a checkpoint has its metadata in `meta`.
+    classifier loaded from a checkpoint has its metadata in `meta`. Modules that are put into `still` stay in evaluation
+    mode: the BatchNorms of frozen layers.
     """
 
     mean: Tensor
@@ -42,6 +44,14 @@ class Classifier(nn.Module):
         self.class_names = tuple(class_names)
         self.shape = shape
         self.meta = meta
+        self.still: tuple[nn.Module, ...] = ()
+
+    def train(self, mode: bool = True) -> Self:
+        """Put all modules but the still ones into training or evaluation mode."""
+        super().train(mode)
+        for module in self.still:
+            module.eval()
+        return self
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels [N, C, H, W] in [0, 1] -> logits [N, K]."""

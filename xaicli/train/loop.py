@@ -1,7 +1,8 @@
-"""The one training loop: shuffle, augment, step, measure on held-out data, keep the best epoch.
+"""The one training loop: draw, augment, step, measure on held-out data, keep the best epoch.
 
 Everything random belongs to (seed, what, epoch or step), so that the same command gives the same weights, however often
-it was interrupted: what a step changes is in `state.py`, and when that is saved in `savepoint.py`.
+it was interrupted: what a step changes is in `state.py`, and when that is saved in `savepoint.py`. Which rows a step
+looks at is in `order.py`, what becomes of their losses in `way.py`; private training has its own of both.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xaicli.data.dataset import Dataset, to_float
@@ -20,13 +22,14 @@ from xaicli.errors import InputError
 from xaicli.methods import Spec
 from xaicli.models.classifier import Classifier
 from xaicli.run.progress import Progress, warn
-from xaicli.run.random import Stream, generator
+from xaicli.run.random import Stream
 from xaicli.train.batch import Batch, augment
 from xaicli.train.judge import Judge
-from xaicli.train.precision import asked_in
+from xaicli.train.order import Shuffled
 from xaicli.train.savepoint import Savepoint
 from xaicli.train.state import Training
 from xaicli.train.watchdog import Watchdog
+from xaicli.train.way import Mean, Way
 
 Recipe = Callable[..., Tensor]
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
@@ -43,13 +46,9 @@ class Schedule:
     seed: int
     precision: str = "float32"
 
-    def batches(self, rows: int) -> int:
-        """The batches of an epoch over this many rows."""
-        return math.ceil(rows / self.batch_size)
-
-    def steps(self, rows: int, options: Mapping[str, Any]) -> int:
-        """The steps of an epoch over this many rows: one a batch, or as many as the recipe's `replays`."""
-        return self.batches(rows) * int(options.get("replays", 1))
+    def shuffled(self, rows: int, options: Mapping[str, Any]) -> Shuffled:
+        """The order of ordinary training over this many rows, each batch as often as the recipe's `replays` say."""
+        return Shuffled(rows, self.batch_size, self.epochs, self.seed, int(options.get("replays", 1)))
 
 
 def train_model(
@@ -61,55 +60,47 @@ def train_model(
     text: str,
     savepoint: Savepoint | None = None,
     watchdog: Watchdog | None = None,
+    way: Way | None = None,
 ) -> Training:
     """Train in place by a recipe, from the savepoint on; select the epoch by `judge` on held-out data.
 
-    watchdog: puts back the state before an epoch in which robustness collapsed. Raises InputError when it diverges,
-    and StoppedError, with the progress saved, when the command is to stop.
+    watchdog: puts back the state before an epoch in which robustness collapsed. way: of drawing batches and of
+    collecting gradients, if not the ordinary one. Raises InputError when the training diverges, and StoppedError, with
+    the progress saved, when the command is to stop.
     """
     options: dict[str, Any] = recipe.options
     loss_of: Recipe = recipe.method.load()
-    rows = len(pixels.dataset)
-    steps = schedule.steps(rows, options)
-    training = Training.begin(classifier, options, schedule.epochs * steps, math.ceil(rows / schedule.batches(rows)))
-    model = asked_in(schedule.precision, classifier)
+    way = way or Way(schedule.shuffled(len(pixels.dataset), options), Mean(classifier, schedule.precision))
+    order, gradients = way.order, way.gradients
+    training = Training.begin(classifier, options, order.steps, order.largest)
     savepoint = savepoint or Savepoint()
-    savepoint.restore(training)
-    with Progress(text, schedule.epochs * steps, "steps") as progress:
-        progress.advance((training.epoch - 1) * steps + training.step)
-        for epoch in range(training.epoch, schedule.epochs + 1):
-            classifier.train()
-            for images, labels, stream in _epoch(pixels, options, schedule, training):
+    savepoint.restore(training, order.epochs)
+    with Progress(text, order.steps, "steps") as progress:
+        progress.advance(order.before(training.epoch) + training.step)
+        for epoch in range(training.epoch, order.epochs + 1):
+            gradients.begin()
+            for positions in order.batches(epoch, training.step):
                 savepoint.at_step(training)
                 training.optimizer.zero_grad(set_to_none=True)
-                done = ((epoch - 1) * steps + training.step) / (schedule.epochs * steps)
-                kept = training.kept[: len(images)] if training.kept is not None else None
-                for part in range(0, len(images), schedule.physical_batch):
-                    piece = slice(part, part + schedule.physical_batch)
-                    batch = Batch(
-                        model,
-                        images[piece],
-                        labels[piece],
-                        _piece(stream, piece),
-                        done,
-                        training.rollbacks,
-                        kept[piece] if kept is not None else None,
-                    )
-                    loss = loss_of(batch, **options)
-                    (loss * (len(batch.labels) / len(images))).backward()  # type: ignore[no-untyped-call]
-                    training.count(loss.item(), len(batch.labels))
+                number = order.before(epoch) + training.step
+                for batch in _pieces(pixels, positions, way, schedule, training, options):
+                    share = len(batch.labels) / (len(positions) * gradients.copies)
+                    training.count(gradients.add(loss_of(batch, **options), share), len(batch.labels))
+                gradients.finish(number)
                 training.update()
                 progress.advance()
             with savepoint.judging(training):
                 figures = judge.figures(training.judged)
                 watched = watchdog.accuracy(classifier) if watchdog else None
-            training.close_epoch(figures, judge.rank(figures), watched)
+            rank = () if way.keep_last else judge.rank(figures)
+            told = gradients.told(training.loss, order.before(epoch) + training.step)
+            training.close_epoch({**told, **figures}, rank, watched)
             savepoint.at_epoch(training)
             last = training.history[-1]
             if "rolled_back" in last:
                 warn(f"epoch {epoch} has lost its robustness ({watched:.0%} under PGD-5): the state before it is back.")
             shown = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name not in ("epoch", "lr"))
-            progress.advance(0, f"{text} epoch {epoch}/{schedule.epochs}: {shown}")
+            progress.advance(0, f"{text} epoch {epoch}/{order.epochs}: {shown}")
     return training
 
 
@@ -139,26 +130,28 @@ class Pixels:
         return images.pixels
 
 
-def _epoch(
-    pixels: Pixels, options: Mapping[str, Any], schedule: Schedule, training: Training
-) -> Iterator[tuple[Tensor, Tensor, Stream]]:
-    """What is left of a shuffled pass, in batches of nearly equal size (a last one of one sample upsets BatchNorm).
-
-    Each comes as often as the recipe's `replays` say.
-    """
-    dataset, epoch, device = pixels.dataset, training.epoch, training.device
-    order = generator(schedule.seed, "shuffle", epoch).permutation(len(dataset))
-    batches, replays = schedule.batches(len(order)), int(options.get("replays", 1))
-    first, again = divmod(training.step, replays)
-    for positions in np.array_split(order, batches)[first:]:
-        stream = Stream(schedule.seed, f"train:{epoch}", tuple(int(dataset.index[p]) for p in positions))
-        images = torch.as_tensor(pixels[positions]).to(device)
-        labels = torch.as_tensor(dataset.labels[positions].copy()).to(device)
-        images = augment(images, options["augment"], stream)
-        for _ in range(again, replays):
-            yield images, labels, stream
-        again = 0
-
-
-def _piece(stream: Stream, piece: slice) -> Stream:
-    return Stream(stream.seed, stream.name, stream.index[piece])
+def _pieces(
+    pixels: Pixels,
+    positions: NDArray[np.int64],
+    way: Way,
+    schedule: Schedule,
+    training: Training,
+    options: Mapping[str, Any],
+) -> Iterator[Batch]:
+    """The rows of one step in pieces that fit into memory; copies of a row lie together, each with its own numbers."""
+    dataset, device, copies = pixels.dataset, training.device, way.gradients.copies
+    done = (way.order.before(training.epoch) + training.step) / way.order.steps
+    for first in range(0, len(positions), rows := max(schedule.physical_batch // copies, 1)):
+        some = positions[first : first + rows]
+        index = (dataset.index[some][:, None] * copies + np.arange(copies)).ravel()
+        stream = Stream(schedule.seed, f"train:{training.epoch}", tuple(index.tolist()))
+        images = torch.as_tensor(pixels[some]).to(device).repeat_interleave(copies, 0)
+        yield Batch(
+            way.gradients.model,
+            augment(images, options["augment"], stream),
+            torch.as_tensor(dataset.labels[some]).to(device).repeat_interleave(copies, 0),
+            stream,
+            done,
+            training.rollbacks,
+            training.kept[first : first + len(some)] if training.kept is not None else None,
+        )

@@ -26,12 +26,14 @@ def standard(
     label_smoothing: Share = 0.0,
     mixup: NonNegative = 0.0,
     ema: Share = 0.0,
+    canaries: int = 0,
 ) -> Tensor:
     """Cross-entropy with SGD, Nesterov momentum and a one-cycle learning rate (Smith and Topin, 2019).
 
     lr: peak learning rate. augment: auto is a random crop, with a flip for colour images. mixup: alpha of the Beta
-    distribution (Zhang et al., 2018), 0 is off. ema: decay of the averaged weights that are kept, 0 is off. The epoch
-    that is best on held-out data is kept.
+    distribution (Zhang et al., 2018), 0 is off. ema: decay of the averaged weights that are kept, 0 is off. canaries:
+    how many images get a random wrong label and are trained with or left out by the toss of a coin, for `evaluate -k
+    audit` and `-k membership`. The epoch that is best on held-out data is kept.
     """
     images, labels, partner, share = batch.mixed(mixup)
     logits = batch.classifier(images)

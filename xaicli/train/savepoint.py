@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -24,12 +24,16 @@ EPOCH_SECONDS = 10.0  # at the end of one; what is lost by doing less is less th
 
 @dataclass
 class Savepoint:
-    """The resume file of one training; without a path nothing is kept. `found` is the progress that was there."""
+    """The resume file of one training; without a path nothing is kept. `found` is the progress that was there.
+
+    `fixed`: what a training may not choose again, such as the key and the noise of a private one.
+    """
 
     path: Path | None = None
     job_id: str = ""
-    epochs: int = 0
     found: Resume | None = None
+    fixed: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 0
     _saved: float = field(default_factory=lambda: time.monotonic())
 
     @property
@@ -37,9 +41,15 @@ class Savepoint:
         """Whole epochs that need not be trained again."""
         return int(self.found.state["epoch"]) - 1 if self.found is not None else 0
 
-    def restore(self, training: Training) -> None:
-        """Put back what was found, if anything."""
+    def restore(self, training: Training, epochs: int) -> None:
+        """Put back what was found in a training of so many epochs.
+
+        If nothing was, what is fixed is saved before it is used: a killed one must not begin again with another key.
+        """
+        self.epochs = epochs
         if self.found is None:
+            if self.fixed:
+                self._save(training)
             return
         try:
             training.restore(self.found.state, self.found.tensors)
@@ -80,7 +90,8 @@ class Savepoint:
 
     def _save(self, training: Training) -> None:
         if self.path is not None:
-            write_resume(self.path, Resume(self.job_id, *training.capture()))
+            state, tensors = training.capture()
+            write_resume(self.path, Resume(self.job_id, {**state, "fixed": self.fixed}, tensors))
         self._saved = time.monotonic()
 
     def _stop(self, training: Training) -> NoReturn:
@@ -89,7 +100,7 @@ class Savepoint:
         raise STOP.error(f"{where}, with the progress saved in '{self.path}'")
 
 
-def find_savepoint(checkpoint: Path, job_id: str, epochs: int, *, force: bool) -> Savepoint:
+def find_savepoint(checkpoint: Path, job_id: str, *, force: bool) -> Savepoint:
     """The savepoint of the training that makes this checkpoint, with the progress that an earlier run has left.
 
     force: pass over the progress of another job and damaged files. Raises ExistsError and InputError for them if not.
@@ -110,7 +121,7 @@ def find_savepoint(checkpoint: Path, job_id: str, epochs: int, *, force: bool) -
                 "or add --force to discard it."
             )
         found = None
-    return Savepoint(path, job_id, epochs, found)
+    return Savepoint(path, job_id, found, dict(found.state.get("fixed", {})) if found is not None else {})
 
 
 def clear_away(checkpoint: Path) -> None:

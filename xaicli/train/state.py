@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -95,6 +95,11 @@ class Training:
         self.loss_sum += loss * rows
         self.rows += rows
 
+    @property
+    def loss(self) -> float:
+        """The mean over the rows done in this epoch; 0 without any."""
+        return self.loss_sum / max(self.rows, 1)
+
     def update(self) -> None:
         """Take the step for which gradients have been collected."""
         self.lr = float(self.optimizer.param_groups[0]["lr"])
@@ -111,7 +116,7 @@ class Training:
         watched: what the watchdog measured. When that has dropped too far, all that steps change is put back to where
         the epoch began, and the history says so; the learning rate and the order of the rows go on.
         """
-        self.history.append({"epoch": self.epoch, "loss": self.loss_sum / self.rows, **figures, "lr": self.lr})
+        self.history.append({"epoch": self.epoch, **figures, "lr": self.lr})
         if not self.best_rank or rank >= self.best_rank:
             self.best_rank, self.best_epoch = rank, self.epoch
             self.best = copy.deepcopy(self.judged.state_dict())
@@ -233,4 +238,11 @@ def _average(classifier: Classifier, decay: float) -> AveragedModel | None:
     if not decay:
         return None
     average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(classifier, multi_avg_fn=average, use_buffers=True)
+
+    def update(mine: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
+        if mine[0].is_floating_point():
+            average(mine, current, updates)
+        else:  # counters, whose average would be rounded down
+            torch._foreach_copy_(list(mine), list(current))
+
+    return AveragedModel(classifier, multi_avg_fn=update, use_buffers=True)

@@ -1,0 +1,1 @@
+"""Private training: clipped per-sample gradients, noise, and the account of what they cost."""
