@@ -17,6 +17,7 @@ from xaicli.evaluate.neighbours import Piece, TrainingRows
 from xaicli.evaluate.queries import EVALUATE
 from xaicli.evaluate.randomised import layers_in_order
 from xaicli.evaluate.signed import Signed
+from xaicli.evaluate.trained import Trained
 from xaicli.explain.run import Explainer
 from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
@@ -52,7 +53,12 @@ def answers_of(
     target = classifier(images).argmax(1) if target is None else target
     labels = target if labels is None else labels
     subject = Subject(calls, images, target, torch.full_like(target, NONE))
-    roots: dict[str, object] = {"subject": subject, "labels": labels, "training": training or rows_of_noise(classifier)}
+    roots: dict[str, object] = {
+        "subject": subject,
+        "labels": labels,
+        "training": training or rows_of_noise(classifier),
+        "trained": Trained(labels, torch.arange(len(labels)) % 2 == 0),
+    }
     if clean is not None:
         roots["clean"] = clean
     index = tuple(index) if index is not None else tuple(range(len(images)))

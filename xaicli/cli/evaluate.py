@@ -19,6 +19,7 @@ from xaicli.run.settings import Settings
 EXAMPLES = """
 xaicli evaluate digits-cnn-standard.safetensors
 xaicli evaluate digits-cnn-standard.pgd.h5
+xaicli evaluate digits-cnn-private.safetensors -k audit -k membership
 xaicli evaluate attacks/*.h5 -k robust-accuracy
 xaicli evaluate maps/*.h5
 xaicli evaluate maps/*.h5 -k deletion -k n-ord:steps=all --baseline black,blur

@@ -21,6 +21,7 @@ NEEDS = {
     "mask": "object masks",
     "labels": "true classes",
     "clean": "the images before the attack",
+    "trained": "which images the model was trained on, and as what",
     "explainers": "the explainers themselves, which are asked again",
     "other": "the maps of a second explainer or checkpoint",
 }

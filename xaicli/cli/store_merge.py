@@ -76,8 +76,9 @@ def _merge(path: Path, force: bool) -> Iterator[Record]:
         yield record
         if store.kind == "scores":
             from xaicli.evaluate.records import stored_metric_records
+            from xaicli.evaluate.told import told
 
-            yield from stored_metric_records(store, record)
+            yield from told(stored_metric_records(store, record))
 
 
 def _summarise(rows: MergedRows) -> Summaries:

@@ -16,6 +16,7 @@ from xaicli.evaluate.metric import Metric, name_metrics, used_quantity
 from xaicli.evaluate.pairs import summarise_pairs
 from xaicli.evaluate.standings import Standing, stand
 from xaicli.evaluate.statistics import Estimate, Values, mean_estimates, proportion_estimate
+from xaicli.evaluate.whole import Together
 from xaicli.files.columns import Status
 from xaicli.files.merge import MergedRows
 from xaicli.methods import recorded_spec
@@ -43,6 +44,9 @@ def summarise_scores(rows: MergedRows) -> dict[str, str]:
     agreement: list[Entry] = []
     rankings: dict[int, dict[str, list[float | None]]] = {group: {} for group in range(len(groups))}
     for metric in metrics:
+        if metric.together is not None:
+            scores += _together(metric, metric.together, rows, ok)
+            continue
         for label in () if metric.is_paired else metric.columns:
             columns = [rows.column(f"sources/{number}/{label}")[ok] for number in range(len(sources))]
             estimates = _estimates(metric, columns, job["seed"])
@@ -84,6 +88,33 @@ def _estimates(metric: Metric, columns: Sequence[Values], seed: int) -> list[Est
     if metric.is_proportion:
         return [proportion_estimate(values) for values in columns]
     return mean_estimates(columns, seed=seed)
+
+
+def _together(metric: Metric, together: Together, rows: MergedRows, ok: npt.NDArray[np.bool_]) -> list[Entry]:
+    """The figures of a metric that are none of single rows."""
+    job, sources = rows.layout.job, rows.layout.sources
+    parts = ["", *(column.removeprefix(f"{metric.label}-") for column in metric.columns[1:])]
+    columns = [
+        {part: rows.column(f"sources/{n}/{name}")[ok] for part, name in zip(parts, metric.columns, strict=True)}
+        for n in range(len(sources))
+    ]
+    found = together(columns, job["trained"], metric.spec.options, job["seed"])
+    return [
+        {
+            "source": number,
+            "method": sources[number]["method"],
+            "metric": f"{metric.label}-{figure.part}" if figure.part else metric.label,
+            "quantity": used_quantity(metric),
+            "options": metric.spec.record,
+            "better": figure.better,
+            "proportion": figure.proportion,
+            **asdict(figure.estimate),
+            **asdict(Standing()),
+            **({"details": dict(figure.details)} if figure.details else {}),
+        }
+        for number, figures in enumerate(found)
+        for figure in figures
+    ]
 
 
 def _by_class(metric: Metric, values: Values, rows: MergedRows, ok: npt.NDArray[np.bool_]) -> Entry:

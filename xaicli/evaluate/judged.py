@@ -20,8 +20,10 @@ from xaicli.evaluate.metric import Metric, planned_forwards, title
 from xaicli.evaluate.neighbours import TrainingRows, read_pieces
 from xaicli.evaluate.queries import EVALUATE
 from xaicli.evaluate.subject import EVERY, Judged, Request
+from xaicli.evaluate.trained import Seen
 from xaicli.explain.training import Training, compute_training
 from xaicli.files.artifact import Artifact
+from xaicli.files.checkpoint import CheckpointMeta
 from xaicli.files.columns import Status
 from xaicli.files.parents import Parents
 from xaicli.files.sources import Sources
@@ -76,10 +78,10 @@ def judge_models(
 ) -> Judged:
     """Plan the scores of checkpoints on the same rows of a data set."""
     cases = gather_cases(request.sources, parents, request.data, settings)
-    sources = [Source(_recipe(case), {}, case, case.inputs) for case in cases]
-    if EVERY in request.metrics and not all(_training_data(case) for case in cases):
+    sources = [Source(recipe_of(case), {}, case, case.inputs) for case in cases]
+    if EVERY in request.metrics and not all(training_data(case.meta) for case in cases):
         metrics = [metric for metric in metrics if "training" not in metric.needs]
-    return _judge(sources, request, metrics, None, settings, lambda case: _training_rows(case, parents, settings))
+    return judge_rows(sources, request, metrics, None, settings, lambda case: _training_rows(case, parents, settings))
 
 
 def judge_images(
@@ -104,10 +106,11 @@ def judge_images(
         if not recorded.get("name"):
             raise InputError("the images do not name the data they come from, so their change cannot be measured.")
         original = reopen_data(recorded, cases[0].inputs.dataset.shape, parents, settings)
-    return _judge(sources, request, metrics, original, settings)
+    return judge_rows(sources, request, metrics, original, settings)
 
 
-def _recipe(case: Case) -> str:
+def recipe_of(case: Case) -> str:
+    """The recipe that a checkpoint was trained by."""
     return str((case.meta.recipe or {}).get("name") or "imported")
 
 
@@ -116,14 +119,16 @@ def _images_source(case: Case) -> Source:
     return Source(str(case.images.job["method"]), case.images.job["options"], case, case.inputs)
 
 
-def _judge(
+def judge_rows(
     sources: Sequence[Source],
     request: Request,
     metrics: Sequence[Metric],
     original: Dataset | None,
     settings: Settings,
     training: Callable[[Case], TrainingRows] | None = None,
+    seen: Seen | None = None,
 ) -> Judged:
+    """Plan the scores of sources on the same rows. training, seen: what some metrics ask of checkpoints' trainings."""
     first = sources[0]
     for source in sources[1:]:
         if not np.array_equal(source.inputs.index, first.inputs.index) or _data(source) != _data(first):
@@ -143,7 +148,10 @@ def _judge(
         {"sources": [[d["checkpoint"], d["id"]] for d in documents], "data": _data(first)},
         settings,
         block=block,
-        extra={"metrics": [[metric.spec.name, metric.spec.record] for metric in metrics]},
+        extra={
+            "metrics": [[metric.spec.name, metric.spec.record] for metric in metrics],
+            **({"trained": [dict(facts) for facts in seen.facts]} if seen is not None else {}),
+        },
     )
     job = replace(job, suffix=job.suffix or bool(request.metrics or request.data) or len(asked) > 1)
     layout = scores_layout(
@@ -151,7 +159,7 @@ def _judge(
     )
 
     def ready() -> Compute:
-        work = _Work(sources, metrics, original, settings, training)
+        work = _Work(sources, metrics, original, settings, training, seen)
 
         def compute(rows: Rows, wanted: Sequence[int]) -> Mapping[int, Result]:
             with memory_guard(settings.call_rows):
@@ -177,16 +185,16 @@ def _data(source: Source) -> Any:
     return source.case.job_parents["data"]
 
 
-def _training_data(case: Case) -> dict[str, Any]:
+def training_data(meta: CheckpointMeta) -> dict[str, Any]:
     """What a checkpoint says of the data it was trained on; empty if it does not name any."""
-    recorded = dict(case.meta.data or {})
+    recorded = dict(meta.data or {})
     return recorded if recorded.get("name") else {}
 
 
 def _training_rows(case: Case, parents: Parents, settings: Settings) -> TrainingRows:
     """What a checkpoint was trained on, opened when it is first needed."""
-    recorded, dataset = {**_training_data(case), "split": "train"}, case.inputs.dataset
-    if not _training_data(case):
+    recorded, dataset = {**training_data(case.meta), "split": "train"}, case.inputs.dataset
+    if not training_data(case.meta):
         raise UsageError(
             f"'{case.checkpoint.path.name}' does not say what data it was trained on, so it has no neighbours there; "
             "leave class-consistency out."
@@ -214,8 +222,10 @@ class _Work:
         original: Dataset | None,
         settings: Settings,
         training: Callable[[Case], TrainingRows] | None,
+        seen: Seen | None,
     ) -> None:
         device = prepare(settings)
+        self.seen = seen
         self.sources, self.metrics, self.original, self.seed = sources, metrics, original, settings.seed
         self.index = sources[0].inputs.index
         self.calls: dict[str, Calls] = {}
@@ -257,6 +267,8 @@ class _Work:
             roots["clean"] = self._clean(rows, images)
         if self.training:
             roots["training"] = self.training[source.case.checkpoint.id]
+        if self.seen is not None:
+            roots["trained"] = self.seen.rows[source.case.checkpoint.id].of(rows.index, calls.device)
         return Answers(EVALUATE, roots, seed=self.seed, index=tuple(int(number) for number in rows.index))
 
     def _clean(self, rows: Rows, images: Tensor) -> Tensor:

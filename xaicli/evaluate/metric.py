@@ -12,6 +12,7 @@ from xaicli.errors import UsageError
 from xaicli.evaluate.direction import Better, better
 from xaicli.evaluate.queries import EVALUATE
 from xaicli.evaluate.scores import Curves, Scores
+from xaicli.evaluate.whole import Together
 from xaicli.methods import Spec
 from xaicli.run.plan import Answers, Function
 
@@ -49,6 +50,11 @@ class Metric:
     def columns(self) -> list[str]:
         """The names of its figures, the metric's own first."""
         return [self.label, *(f"{self.label}-{part}" for part in getattr(self.function, "parts", ()))]
+
+    @property
+    def together(self) -> Together | None:
+        """What it says of all rows; None where that is the mean of each column."""
+        return getattr(self.function, "together", None)
 
     def better(self, column: str) -> Better:
         """Which way of one of its columns is better."""

@@ -21,6 +21,7 @@ from xaicli.evaluate import (
     road,
     subsets,
     tops,
+    trained,
     walks,
 )
 from xaicli.run.plan import Queries
@@ -39,11 +40,24 @@ MODULES = (
     road,
     subsets,
     tops,
+    trained,
     walks,
 )
 EVALUATE = Queries(
     {query.__name__: query for module in MODULES for query in module.QUERIES},
     frozenset(
-        {"subject", "attribution", "signed", "mask", "labels", "clean", "training", "explainers", "explainer", "other"}
+        {
+            "subject",
+            "attribution",
+            "signed",
+            "mask",
+            "labels",
+            "clean",
+            "training",
+            "trained",
+            "explainers",
+            "explainer",
+            "other",
+        }
     ),
 )

@@ -12,7 +12,7 @@ from xaicli.files.record import Record, plain_record
 from xaicli.files.store import Store
 
 FIELDS = ("value", "low", "high", "n", "undefined", "quantity", "options", "better", "proportion")
-BY_CLASS = ("per_class",)  # of accuracies
+EXTRA = ("per_class", "details")  # of accuracies, and of metrics that say more than a number
 STANDING = ("rank", "best", "p", "effect", "worse")
 
 
@@ -69,7 +69,7 @@ def _metric(entry: Mapping[str, Any], method: str, name: str, one: Contestant, p
         group=one.group,
         control=one.control,
         **{field: entry.get(field) for field in STANDING},
-        **{field: entry[field] for field in BY_CLASS if field in entry},
+        **{field: entry[field] for field in EXTRA if field in entry},
         parents=dict(parents),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from xaicli.errors import UsageError
 from xaicli.evaluate.judged import judge_images, judge_models
@@ -11,6 +11,8 @@ from xaicli.evaluate.metric import Metric, name_metrics
 from xaicli.evaluate.queries import EVALUATE
 from xaicli.evaluate.records import metric_records
 from xaicli.evaluate.subject import EVERY, Judged, Request
+from xaicli.evaluate.told import told
+from xaicli.evaluate.witnesses import judge_trained
 from xaicli.files.artifact import Artifact
 from xaicli.files.parents import Parents
 from xaicli.files.record import MAP_KINDS, Record
@@ -27,7 +29,7 @@ DEFAULTS = {
     "attributions": ("deletion", "insertion", "average-drop", "increase-in-confidence"),
 }
 ROOTS = {
-    "checkpoint": {"subject", "labels", "training"},
+    "checkpoint": {"subject", "labels", "training", "trained"},
     "images": {"subject", "labels", "clean"},
     "generated images": {"subject", "labels"},
     "attributions": {"subject", "labels", "attribution", "signed", "mask", "explainers", "explainer", "other"},
@@ -57,22 +59,33 @@ def evaluate(request: Request, settings: Settings) -> Iterator[Record]:
         raise UsageError(f"--masks is for judging attributions, and these are a subject of kind {kind}; leave it out.")
     parents = Parents(request.sources, settings.parents)
     if kind == "attributions":
-        judged = judge_maps(subjects, request, _metrics(kind, request), parents, settings)
+        judged = [judge_maps(subjects, request, _metrics(kind, request), parents, settings)]
     elif kind == "images":
         generated = all(artifact.job.get("verb") == "generate" for artifact in subjects)
         metrics = _metrics("generated images" if generated else kind, request)
-        judged = judge_images(subjects, request, metrics, parents, settings)
+        judged = [judge_images(subjects, request, metrics, parents, settings)]
     else:
-        judged = judge_models(subjects, request, _metrics(kind, request), parents, settings)
+        judged = _models(subjects, request, _metrics(kind, request), parents, settings)
     yield from _finish(judged, settings)
 
 
-def _finish(judged: Judged, settings: Settings) -> Iterator[Record]:
-    for record in produce([judged.group], settings):
+def _models(
+    subjects: Sequence[Artifact], request: Request, metrics: Sequence[Metric], parents: Parents, settings: Settings
+) -> list[Judged]:
+    """Models on the data they are asked about, and on images of their trainings where metrics are about those."""
+    trained = [metric for metric in metrics if "trained" in metric.needs]
+    others = [metric for metric in metrics if metric not in trained]
+    usual = [judge_models(subjects, request, others, parents, settings)] if others else []
+    return [*usual, *judge_trained(subjects, request, trained, parents, settings)]
+
+
+def _finish(judged: Sequence[Judged], settings: Settings) -> Iterator[Record]:
+    left = iter(judged)
+    for record in produce([one.group for one in judged], settings):
         yield record
         if record["kind"] == "scores":
             with open_store(record["path"]) as store:
-                yield from metric_records(store, judged.parents, record)
+                yield from told(metric_records(store, next(left).parents, record))
 
 
 def _again(artifact: Artifact, request: Request) -> Iterator[Record]:
@@ -84,7 +97,7 @@ def _again(artifact: Artifact, request: Request) -> Iterator[Record]:
             {role: {**parent, **_path(given.get(parent["id"]))} for role, parent in source["parents"].items()}
             for source in store.sources
         ]
-        yield from metric_records(store, parents, {"id": store.id, "path": str(artifact.path)})
+        yield from told(metric_records(store, parents, {"id": store.id, "path": str(artifact.path)}))
 
 
 def _path(path: str | None) -> dict[str, str]:

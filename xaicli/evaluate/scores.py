@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from xaicli.evaluate.direction import Better
+from xaicli.evaluate.whole import Together
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,11 +26,12 @@ def reports(
     points: Callable[..., int] | None = None,
     better: Mapping[str, Better] = MappingProxyType({}),
     quantity: str | None = None,
+    together: Together | None = None,
 ) -> Callable[[F], F]:
     """Declare a metric's further parts, and its curve's points as a function of its options and the image's size.
 
     better: the parts of which another way is better than of the metric, which its docstring names. quantity: what it
-    looks at where that is no option.
+    looks at where that is no option. together: what is said of all rows where that is not the mean of each part.
     """
 
     def mark(function: F) -> F:
@@ -37,6 +39,7 @@ def reports(
         function.better = dict(better)  # type: ignore[attr-defined]
         function.points = points  # type: ignore[attr-defined]
         function.quantity = quantity  # type: ignore[attr-defined]
+        function.together = together  # type: ignore[attr-defined]
         return function
 
     return mark
