@@ -152,6 +152,7 @@ def test_build_network_passes_classes_channels_and_options(file: Path) -> None:
 def test_every_listed_name_can_be_parsed() -> None:
     names = [name for name, _ in list_architectures()]
     built_in = ["cnn", "resnet18-cifar", "resnet34-cifar", "resnet50-cifar", "vgg16-cifar", "wrn-16-4", "dp-cnn", "mlp"]
+    built_in += ["bnn-mlp"]
     assert names == [*built_in, "torchvision:NAME", "timm:NAME", "FILE.py:FACTORY"]
     assert [parse_arch(name).name for name in built_in] == built_in
 

@@ -41,6 +41,10 @@ ARCHITECTURES: dict[str, tuple[str, str]] = {
     ),
     "dp-cnn": ("models.dp_cnn:dp_cnn", "two convolutions and two dense layers, the usual network of private MNIST"),
     "mlp": ("models.mlp:mlp", "linear layers with ReLUs between them on the flattened image"),
+    "bnn-mlp": (
+        "models.bnn_mlp:bnn_mlp",
+        "the same with Gaussian weights, each with a mean and a deviation of its own",
+    ),
 }
 # prefix -> (module below xaicli, its function that builds, a name as example)
 _LIBRARIES: dict[str, tuple[str, str, str]] = {

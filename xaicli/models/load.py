@@ -11,7 +11,9 @@ from torch import nn
 from xaicli.errors import InputError, UsageError
 from xaicli.files.checkpoint import Checkpoint, CheckpointMeta, read_checkpoint
 from xaicli.models.arch import Arch, arch_from_record, build_network
+from xaicli.models.bayesian import plain
 from xaicli.models.classifier import Classifier
+from xaicli.models.mean_field import mean_field_layers
 from xaicli.models.state import PREFIX, fit_state, network_state
 
 OWN_PREFIX = "xaicli."
@@ -32,12 +34,14 @@ def load_classifier(
     *,
     device: torch.device | str = "cpu",
     arch: str | None = None,
+    uncertain: bool = False,
 ) -> Classifier:
     """The classifier in a checkpoint, in evaluation mode, its parameters without gradients.
 
-    arch: the command's --arch, needed for a user's factory whose file has moved. Raises what `read_checkpoint` raises,
-    InputError when the tensors do not fit the architecture, and RefusedError when its file is not to be trusted. The
-    global random generator is left as it was.
+    arch: the command's --arch, needed for a user's factory whose file has moved. uncertain: leave a Bayesian network
+    its distributions of weights; without it, it comes as an ordinary one, with their means for weights. Raises what
+    `read_checkpoint` raises, InputError when the tensors do not fit the architecture, and RefusedError when its file is
+    not to be trusted. The global random generator is left as it was.
     """
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = read_checkpoint(checkpoint)
@@ -48,6 +52,8 @@ def load_classifier(
             f"{what} holds the tensor '{strangers[0]}', which belongs to no part of a model; make it again."
         )
     network = _network(checkpoint, arch_from_record(meta.arch, what, arch), what)
+    if not uncertain and mean_field_layers(network):
+        network = plain(network)
     classifier = Classifier(network, meta.mean, meta.std, meta.classes, meta.shape, meta)
     return lay_out(classifier.eval().requires_grad_(False), device)
 

@@ -35,10 +35,14 @@ class StandardisedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, channels, H, W] -> [N, width, H/stride, W/stride]."""
-        variance, mean = torch.var_mean(self.weight, (1, 2, 3), correction=0, keepdim=True)
-        scale = torch.rsqrt((variance * prod(self.weight.shape[1:])).clamp(min=1e-4))
-        kernels = (self.weight - mean) * (scale * self.gain)
-        return F.conv2d(x, kernels, self.bias, self.stride, self.padding)
+        return F.conv2d(x, standardised(self.weight, self.gain), self.bias, self.stride, self.padding)
+
+
+def standardised(weight: Tensor, gain: Tensor) -> Tensor:
+    """Kernels [K, C, h, w] of mean 0 and variance 1/fan-in, times their gains [K, 1, 1, 1]."""
+    variance, mean = torch.var_mean(weight, (1, 2, 3), correction=0, keepdim=True)
+    scale = torch.rsqrt((variance * prod(weight.shape[1:])).clamp(min=1e-4))
+    return (weight - mean) * (scale * gain)
 
 
 class WideBlock(nn.Module):

@@ -72,4 +72,6 @@ def read_source(name: str, arch: str | None) -> Source:
     own = arch_from_record(checkpoint.meta.arch, f"'{checkpoint.path}'", arch)
     if arch is not None and parse_arch(arch).identity != replace(own, norms=()).identity:
         raise UsageError(f"--from '{name}' is of the architecture {own}, not {arch}; leave --arch out.")
-    return Source(checkpoint.path, checkpoint.id, checkpoint.meta, own, load_classifier(checkpoint, arch=arch))
+    return Source(
+        checkpoint.path, checkpoint.id, checkpoint.meta, own, load_classifier(checkpoint, arch=arch, uncertain=True)
+    )
