@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -32,17 +34,28 @@ def area(members: Values, others: Values, *, seed: int = 0) -> Estimate:
 
     With a percentile bootstrap interval over members and others apart.
     """
+    return over_levels(_area, members, others, seed=seed)
+
+
+def over_levels(
+    figure: Callable[[Counts, Counts], float], members: Values, others: Values, *, seed: int = 0
+) -> Estimate:
+    """A figure that depends on the order of the scores alone, with a percentile bootstrap interval.
+
+    figure: from how many members and how many others have each of the scores, in ascending order. Members and others
+    are resampled apart.
+    """
     total = len(members) + len(others)
     if not len(members) or not len(others):
         return Estimate(None, None, None, total, 0)
     places = np.unique(np.concatenate([members, others]), return_inverse=True)[1]
     above, below = places[: len(members)], places[len(members) :]
     levels = int(places.max()) + 1
-    value = _area(np.bincount(above, minlength=levels), np.bincount(below, minlength=levels))
+    value = figure(np.bincount(above, minlength=levels), np.bincount(below, minlength=levels))
     if min(len(members), len(others)) < FEWEST_ROWS:
         return Estimate(value, None, None, total, 0)
     rng = generator(seed, f"bootstrap:{len(members)}:{len(others)}")
-    drawn = [_area(_resampled(above, levels, rng), _resampled(below, levels, rng)) for _ in range(RESAMPLES)]
+    drawn = [figure(_resampled(above, levels, rng), _resampled(below, levels, rng)) for _ in range(RESAMPLES)]
     low, high = (float(bound) for bound in np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     return Estimate(value, low, high, total, 0)
 
