@@ -134,6 +134,7 @@ TABLE: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     },
     "evaluate": {
         "accuracy": ("evaluate.models:accuracy", ()),
+        "calibration": ("evaluate.calibration:calibration", ("ece",)),
         "robust-accuracy": ("evaluate.models:robust_accuracy", ()),
         "perturbation": ("evaluate.models:perturbation", ()),
         "class-consistency": ("evaluate.neighbours:class_consistency", ()),

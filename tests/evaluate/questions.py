@@ -17,6 +17,7 @@ from xaicli.evaluate.neighbours import Piece, TrainingRows
 from xaicli.evaluate.queries import EVALUATE
 from xaicli.evaluate.randomised import layers_in_order
 from xaicli.evaluate.signed import Signed
+from xaicli.evaluate.temperature import HeldOut
 from xaicli.evaluate.trained import Trained
 from xaicli.explain.run import Explainer
 from xaicli.methods import parse_spec
@@ -58,6 +59,7 @@ def answers_of(
         "labels": labels,
         "training": training or rows_of_noise(classifier),
         "trained": Trained(labels, torch.arange(len(labels)) % 2 == 0),
+        "held_out": HeldOut(lambda calls: 1.5, {}),
     }
     if clean is not None:
         roots["clean"] = clean

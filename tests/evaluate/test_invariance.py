@@ -74,6 +74,7 @@ TEXTS = [
     "top-k-intersection:share=0.1",
     "localisation-auc",
     "accuracy",
+    "calibration:bins=10",
     "robust-accuracy",
     "perturbation",
 ]

@@ -62,7 +62,7 @@ def test_the_page_is_one_file_with_figures_and_experts(call, files, explained, h
     said = call("report", *sources)
     assert said.code == 0, said.err
     text = Path("report.html").read_text()
-    assert len(pictures(Path("report.html"))) == 5  # epochs, maps, attacked classes, experts, representers
+    assert len(pictures(Path("report.html"))) == 6  # epochs, maps, attacked classes, calibration, experts, representers
     outside = re.findall(r'(?:src|href)="(?!data:)|https?://|<script', text)
     assert not outside and "identity error" in text and "fidelity training" in text and "experts=2" in text
     assert not (here / "r.html").exists()

@@ -21,6 +21,7 @@ NEEDS = {
     "mask": "object masks",
     "labels": "true classes",
     "clean": "the images before the attack",
+    "held_out": "images of the model's training data that were held out",
     "trained": "which images the model was trained on, and as what",
     "explainers": "the explainers themselves, which are asked again",
     "other": "the maps of a second explainer or checkpoint",

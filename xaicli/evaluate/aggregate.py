@@ -98,7 +98,8 @@ def _together(metric: Metric, together: Together, rows: MergedRows, ok: npt.NDAr
         {part: rows.column(f"sources/{n}/{name}")[ok] for part, name in zip(parts, metric.columns, strict=True)}
         for n in range(len(sources))
     ]
-    found = together(columns, job["trained"], metric.spec.options, job["seed"])
+    facts = job.get("trained") or job["held_out"]
+    found = together(columns, facts, metric.spec.options, job["seed"])
     return [
         {
             "source": number,

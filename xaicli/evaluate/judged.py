@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from xaicli.data.dataset import Dataset, to_float
 from xaicli.errors import InputError, UsageError
 from xaicli.evaluate.aggregate import summarise_scores
 from xaicli.evaluate.asked import Subject
+from xaicli.evaluate.held_out import held_out
 from xaicli.evaluate.layout import scores_layout
 from xaicli.evaluate.metric import Metric, planned_forwards, title
 from xaicli.evaluate.neighbours import TrainingRows, read_pieces
 from xaicli.evaluate.queries import EVALUATE
 from xaicli.evaluate.subject import EVERY, Judged, Request
+from xaicli.evaluate.temperature import HeldOut
 from xaicli.evaluate.trained import Seen
 from xaicli.explain.training import Training, compute_training
 from xaicli.files.artifact import Artifact
@@ -81,7 +84,11 @@ def judge_models(
     sources = [Source(recipe_of(case), {}, case, case.inputs) for case in cases]
     if EVERY in request.metrics and not all(training_data(case.meta) for case in cases):
         metrics = [metric for metric in metrics if "training" not in metric.needs]
-    return judge_rows(sources, request, metrics, None, settings, lambda case: _training_rows(case, parents, settings))
+    wanted = any("held_out" in metric.needs for metric in metrics)
+    held = {case.checkpoint.id: held_out(case, parents, settings) for case in cases} if wanted else {}
+    return judge_rows(
+        sources, request, metrics, None, settings, lambda case: _training_rows(case, parents, settings), held=held
+    )
 
 
 def judge_images(
@@ -127,8 +134,12 @@ def judge_rows(
     settings: Settings,
     training: Callable[[Case], TrainingRows] | None = None,
     seen: Seen | None = None,
+    held: Mapping[str, HeldOut] = MappingProxyType({}),
 ) -> Judged:
-    """Plan the scores of sources on the same rows. training, seen: what some metrics ask of checkpoints' trainings."""
+    """Plan the scores of sources on the same rows.
+
+    training, seen, held (by the checkpoint's id): what some metrics ask of checkpoints' trainings.
+    """
     first = sources[0]
     for source in sources[1:]:
         if not np.array_equal(source.inputs.index, first.inputs.index) or _data(source) != _data(first):
@@ -151,6 +162,7 @@ def judge_rows(
         extra={
             "metrics": [[metric.spec.name, metric.spec.record] for metric in metrics],
             **({"trained": [dict(facts) for facts in seen.facts]} if seen is not None else {}),
+            **({"held_out": [dict(held[d["checkpoint"]].facts) for d in documents]} if held else {}),
         },
     )
     job = replace(job, suffix=job.suffix or bool(request.metrics or request.data) or len(asked) > 1)
@@ -159,7 +171,7 @@ def judge_rows(
     )
 
     def ready() -> Compute:
-        work = _Work(sources, metrics, original, settings, training, seen)
+        work = _Work(sources, metrics, original, settings, training, seen, held)
 
         def compute(rows: Rows, wanted: Sequence[int]) -> Mapping[int, Result]:
             with memory_guard(settings.call_rows):
@@ -223,9 +235,10 @@ class _Work:
         settings: Settings,
         training: Callable[[Case], TrainingRows] | None,
         seen: Seen | None,
+        held: Mapping[str, HeldOut],
     ) -> None:
         device = prepare(settings)
-        self.seen = seen
+        self.seen, self.held = seen, held
         self.sources, self.metrics, self.original, self.seed = sources, metrics, original, settings.seed
         self.index = sources[0].inputs.index
         self.calls: dict[str, Calls] = {}
@@ -267,6 +280,8 @@ class _Work:
             roots["clean"] = self._clean(rows, images)
         if self.training:
             roots["training"] = self.training[source.case.checkpoint.id]
+        if self.held:
+            roots["held_out"] = self.held[source.case.checkpoint.id]
         if self.seen is not None:
             roots["trained"] = self.seen.rows[source.case.checkpoint.id].of(rows.index, calls.device)
         return Answers(EVALUATE, roots, seed=self.seed, index=tuple(int(number) for number in rows.index))

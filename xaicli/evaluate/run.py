@@ -23,13 +23,13 @@ from xaicli.run.produce import produce
 from xaicli.run.settings import Settings
 
 DEFAULTS = {
-    "checkpoint": ("accuracy",),
+    "checkpoint": ("accuracy", "calibration"),
     "images": ("robust-accuracy", "perturbation"),
     "generated images": ("accuracy",),
     "attributions": ("deletion", "insertion", "average-drop", "increase-in-confidence"),
 }
 ROOTS = {
-    "checkpoint": {"subject", "labels", "training", "trained"},
+    "checkpoint": {"subject", "labels", "training", "trained", "held_out"},
     "images": {"subject", "labels", "clean"},
     "generated images": {"subject", "labels"},
     "attributions": {"subject", "labels", "attribution", "signed", "mask", "explainers", "explainer", "other"},

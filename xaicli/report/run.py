@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +30,8 @@ from xaicli.report.history import CAPTION as HISTORY
 from xaicli.report.history import history_picture
 from xaicli.report.page import Section, page
 from xaicli.report.pictures import chosen_rows, maps_picture, neighbours_picture
+from xaicli.report.reliability import CAPTION as RELIABILITY
+from xaicli.report.reliability import reliability_picture
 from xaicli.report.sheet import png
 from xaicli.run.settings import Settings
 from xaicli.signatures import show
@@ -135,6 +138,9 @@ def _section(artifact: Artifact, parents: Parents, settings: Settings, *, drawn:
             metrics = attack_metrics(store)
             caption = CAPTION + (CURVE_CAPTION if "security_curve" in metrics else "")
             return Section(artifact.stem, facts | attack_facts(metrics), attack_picture(metrics), caption)
+        if store.kind == "scores":
+            scores = json.loads(store.aggregates()["scores"])
+            return Section(artifact.stem, facts, reliability_picture(scores), RELIABILITY)
         if artifact.job.get("verb") == "explain":
             facts |= _shown(figures(store))
         picture = None if drawn else _picture(store, parents, settings.limit or ROWS, settings)
