@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image
 
 from xaicli.report.comparison import FOOLED, HELD, INK
+from xaicli.report.figure import blank, drawn
 
 CAPTION = "Accuracy by class: on clean images (pale) and under attack (full, with its 95 % interval)."
 CURVE_CAPTION = " Left of it, what is held at each radius."
@@ -41,22 +41,15 @@ def attack_facts(metrics: Mapping[str, Any]) -> dict[str, str]:
 def attack_picture(metrics: Mapping[str, Any]) -> Image.Image | None:
     """Bars by class and, of several radii, the security curve; None where there are too many classes to be drawn."""
     classes, curve = metrics.get("per_class", {}), metrics.get("security_curve", ())
-    drawn = [part for part, wanted in (("curve", curve), ("classes", 0 < len(classes) <= MOST_CLASSES)) if wanted]
-    if not drawn:
+    parts = [part for part, wanted in (("curve", curve), ("classes", 0 < len(classes) <= MOST_CLASSES)) if wanted]
+    if not parts:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(1.5 + 4.5 * len(drawn), 3.2), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    for place, part in enumerate(drawn, 1):
-        axes = figure.add_subplot(1, len(drawn), place)
+    figure = blank(1.5 + 4.5 * len(parts), 3.2)
+    for place, part in enumerate(parts, 1):
+        axes = figure.add_subplot(1, len(parts), place)
         _draw_curve(axes, curve) if part == "curve" else _draw_classes(axes, classes)
         axes.set_ylim(0, 1)
-        axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return Image.open(buffer).convert("RGB")
+    return drawn(figure)
 
 
 def _draw_classes(axes: Any, classes: Mapping[str, Mapping[str, Any]]) -> None:

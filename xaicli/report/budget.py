@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from PIL import Image
 
 from xaicli.files.checkpoint_meta import CheckpointMeta
 from xaicli.report.comparison import INK
+from xaicli.report.figure import blank, drawn
 from xaicli.run.interval import student
 
 CAPTION = "Accuracy on test data against epsilon: means over trainings with their 95 % interval, and every training."
@@ -66,11 +66,7 @@ def budget_facts(found: Sequence[Budget]) -> dict[str, str]:
 
 def budget_picture(found: Sequence[Budget]) -> Image.Image:
     """A line for each data set and architecture over the logarithm of epsilon; dashed what it is without privacy."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.6), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(6, 3.6)
     axes = figure.add_subplot()
     for number, of in enumerate(dict.fromkeys(one.of for one in found)):
         _draw(axes, of, [one for one in found if one.of == of], COLOURS[number % len(COLOURS)])
@@ -82,11 +78,8 @@ def budget_picture(found: Sequence[Budget]) -> Image.Image:
     axes.set_ylim(max(bottom, 0), min(top, 1))  # intervals of two or three trainings are wide
     axes.set_xlabel("epsilon", color=INK)
     axes.set_ylabel("accuracy", color=INK)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return Image.open(buffer).convert("RGB")
+    return drawn(figure)
 
 
 def _asked(meta: CheckpointMeta) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image
 
 from xaicli.report.comparison import FOOLED, HELD, INK
+from xaicli.report.figure import blank, drawn
 
 CAPTION = "The training, epoch by epoch."
 PANELS = ("loss", "accuracy", "lr", "epsilon")
@@ -33,11 +33,7 @@ def history_picture(history: Sequence[Mapping[str, Any]]) -> Image.Image | None:
     found = curves(history)
     if not found:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(1 + 3 * len(found), 2.6), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(1 + 3 * len(found), 2.6)
     for place, (panel, lines) in enumerate(found.items(), 1):
         axes = figure.add_subplot(1, len(found), place)
         for colour, (name, points) in zip(COLOURS, lines.items(), strict=False):
@@ -49,7 +45,4 @@ def history_picture(history: Sequence[Mapping[str, Any]]) -> Image.Image | None:
         axes.set_xlabel("epoch", color=INK)
         axes.set_ylabel(panel, color=INK)
         axes.locator_params(axis="x", integer=True)
-        axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return Image.open(buffer).convert("RGB")
+    return drawn(figure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from xaicli.report.comparison import FOOLED, HELD, INK
+from xaicli.report.figure import blank, drawn
 
 CAPTION = "Accuracy against confidence in bins of rows; below the dashed line a model is surer than it is right."
 LINES = {"calibration": ("as it is", FOOLED), "calibration-scaled": ("scaled", HELD)}
@@ -41,11 +41,7 @@ def reliability_picture(scores: Sequence[Mapping[str, Any]]) -> Image.Image | No
     found = diagrams(scores)
     if not found:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(1 + 3 * len(found), 3.4), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(1 + 3 * len(found), 3.4)
     for place, one in enumerate(found, 1):
         axes = figure.add_subplot(1, len(found), place)
         axes.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1)
@@ -59,7 +55,4 @@ def reliability_picture(scores: Sequence[Mapping[str, Any]]) -> Image.Image | No
         axes.set_title(one.title, color=INK, fontsize=10)
         axes.set_xlabel("confidence", color=INK)
         axes.set_ylabel("accuracy", color=INK)
-        axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return Image.open(buffer).convert("RGB")
+    return drawn(figure)
