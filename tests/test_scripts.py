@@ -1,0 +1,83 @@
+"""The README's shell scripts at a small size: what they print is what their records say."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.command,
+    pytest.mark.skipif(shutil.which("jq") is None, reason="the scripts print with jq"),
+]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., list[list[str]]]:
+    def run(name: str, *arguments: str) -> list[list[str]]:
+        """The lines of a script's tables, in cells; it works in the test's folder."""
+        (block,) = [block for block in README.split("```sh\n") if f"sh {name} [" in block.split("```")[0]]
+        (tmp_path / name).write_text(block.split("```")[0], encoding="utf-8")
+        paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["sh", name, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": paths, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
+
+    return run
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_standard_and_two_robust_models(run: Callable[..., list[list[str]]], tmp_path: Path) -> None:
+    head, *rows = run("table.sh", "digits", "1", "1.0", "0.1", "1")
+    assert head == ["model", "clean", "l2 1.0", "linf 0.1"]
+    found = records(tmp_path / "table" / "scores.jsonl")
+    clean = {one["name"]: one["value"] for one in found if (one["kind"], one.get("metric")) == ("metric", "accuracy")}
+    assert {name: float(clean_of) for name, clean_of, _, _ in rows} == pytest.approx(
+        {name: 100 * value for name, value in clean.items()}, abs=0.051
+    )
+    assert set(clean) == {"standard", "l2-robust", "linf-robust"}
+    for _, clean_of, *under_attack in rows:
+        assert all(float(accuracy) <= float(clean_of) for accuracy in under_attack)
+
+
+def test_accuracy_against_epsilon(run: Callable[..., list[list[str]]], tmp_path: Path) -> None:
+    rows = run("budgets.sh", "digits", "2", "128", "1", "0", "1 8")
+    found = records(tmp_path / "budgets" / "models.jsonl")
+    accuracies = {str(one["options"].get("epsilon") or "without"): one["metrics"]["test_accuracy"] for one in found}
+    assert {name: float(value) for name, value in rows} == pytest.approx(
+        {name.removesuffix(".0"): 100 * value for name, value in accuracies.items()}, abs=0.051
+    )
+    assert len(rows) == 3
+    assert (tmp_path / "budgets" / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert "Accuracy against epsilon" in (tmp_path / "budgets" / "page.html").read_text()
+
+
+def test_what_privacy_does_to_explanations(run: Callable[..., list[list[str]]], tmp_path: Path) -> None:
+    *models, gradcam, layercam, saliency = run("private.sh", "digits", "2", "128", "8")
+    found = records(tmp_path / "private" / "models.jsonl")
+    assert [float(model[1]) for model in models] == [one["metrics"]["test_accuracy"] for one in found]
+    assert [row[:2] for row in (gradcam, layercam, saliency)] == [
+        [method, "private/epsilon-8.safetensors"] for method in ("gradcam", "layercam", "saliency")
+    ]
+    for _, _, value, low, high in (gradcam, layercam, saliency):
+        assert -1 <= float(low) <= float(value) <= float(high) < 1
+    assert (tmp_path / "private" / "maps.png").read_bytes().startswith(b"\x89PNG")
