@@ -46,6 +46,11 @@ def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def _is_of(record: dict[str, Any], model: str) -> bool:
+    own = record["kind"] == "metric" and record["method"] != "worst-case"
+    return own and Path(record["parents"]["checkpoint"]["path"]).stem == model
+
+
 def test_a_standard_and_two_robust_models(run: Callable[..., list[list[str]]], tmp_path: Path) -> None:
     head, *rows = run("table.sh", "digits", "1", "1.0", "0.1", "1")
     assert head == ["model", "clean", "l2 1.0", "linf 0.1"]
@@ -55,8 +60,10 @@ def test_a_standard_and_two_robust_models(run: Callable[..., list[list[str]]], t
         {name: 100 * value for name, value in clean.items()}, abs=0.051
     )
     assert set(clean) == {"standard", "l2-robust", "linf-robust"}
-    for _, clean_of, *under_attack in rows:
-        assert all(float(accuracy) <= float(clean_of) for accuracy in under_attack)
+    for name, _, *under_attack in rows:  # l2 before linf, as in the command
+        held = [one["value"] for one in found if one.get("metric") == "robust-accuracy" and _is_of(one, name)]
+        assert [float(value) for value in under_attack] == pytest.approx([100 * value for value in held], abs=0.051)
+        assert len(held) == 2
 
 
 def test_accuracy_against_epsilon(run: Callable[..., list[list[str]]], tmp_path: Path) -> None:
