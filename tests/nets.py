@@ -9,15 +9,19 @@ from torch import Tensor, nn
 
 from xaicli.explain.background import Background
 from xaicli.explain.block import Block
+from xaicli.explain.model import Judge
 from xaicli.explain.quantity import parse_target
 from xaicli.explain.queries import EXPLAIN
 from xaicli.explain.run import Explainer
-from xaicli.explain.training import Training
-from xaicli.methods import TABLE, parse_spec
+from xaicli.methods import TABLE
 from xaicli.models.classifier import Classifier
+from xaicli.models.detectors.logits import max_logit
 from xaicli.run.calls import Calls
 from xaicli.run.device import steady_sums
+from xaicli.run.features import Training
 from xaicli.run.plan import Answers
+from xaicli.run.rejection import Rejector
+from xaicli.specs import parse_spec
 
 torch.set_num_threads(1)
 steady_sums()
@@ -140,8 +144,8 @@ def explain_answers(
     """The planner's answers for some images, as `explain` makes them for a block."""
     labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
     rule = parse_target(target, classifier.class_names)
-    training = background_of_noise(classifier)
-    block = Block(Calls(classifier, batch_size=batch_size), images, labels, rule, quantity, training)
+    training, judge = background_of_noise(classifier), judge_of(classifier, batch_size)
+    block = Block(Calls(classifier, batch_size=batch_size), images, labels, rule, quantity, training, judge)
     return Answers(EXPLAIN, {"block": block}, seed=seed, index=tuple(index or range(len(images))))
 
 
@@ -153,7 +157,18 @@ def background_of_noise(classifier: Classifier) -> Background:
         labels = torch.arange(BACKGROUND) % len(classifier.class_names)
         return Training(100 + torch.arange(BACKGROUND), labels, *calls.apart().features(images))
 
-    return Background(lambda count, label=None: (images if label is None else images[label::3])[:count], training)
+    return Background(
+        lambda count, label=None: (images if label is None else images[label::3])[:count],
+        training,
+        lambda count: images[:count],
+    )
+
+
+def judge_of(classifier: Classifier, batch_size: int = 4) -> Judge:
+    """A detector that refuses half of the images of noise that `some_images` draws."""
+    with torch.no_grad():
+        threshold = classifier(some_images(64, classifier)).double().amax(1).median().item()
+    return Judge(Rejector(max_logit(), threshold), Calls(classifier, batch_size=batch_size))
 
 
 def maps_of(text: str, answers: Answers) -> Tensor:

@@ -68,7 +68,7 @@ def test_the_readme_lists_the_sources() -> None:
 def test_sources_are_listed_with_one_line_each() -> None:
     names = [name for name, _ in list_sources()]
     assert names == [
-        *("digits", "shapes", "mnist", "fashion-mnist", "cifar10", "cifar100", "flowers102", "imagenet"),
+        *("digits", "shapes", "noise", "mnist", "fashion-mnist", "cifar10", "cifar100", "flowers102", "imagenet"),
         "folder:PATH",
     ]
     assert all(line and "\n" not in line for _, line in list_sources())

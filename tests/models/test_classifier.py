@@ -47,3 +47,14 @@ def test_it_can_be_traced() -> None:
 def test_normalisation_that_does_not_fit_is_refused(mean: list[float], std: list[float]) -> None:
     with pytest.raises(ValueError, match=r"channels|positive"):
         Classifier(nn.Identity(), mean, std, ["a"], SHAPE)
+
+
+def test_another_network_can_stand_behind_the_same_border() -> None:
+    own = identity().double()
+    own.mean += 0.1  # a network may be loaded in a finer type than the numbers of its file
+    other = own.eval().around(nn.Sequential(nn.Dropout(0.5), nn.Flatten()))
+    pixels = torch.rand(2, 3, 4, 4, dtype=torch.float64)
+    assert torch.equal(other(pixels), own(pixels).flatten(1))
+    assert (other.class_names, other.shape, other.meta) == (own.class_names, own.shape, own.meta)
+    assert other.mean is own.mean and not any(module.training for module in other.modules())
+    assert all(module.training for module in own.train().around(nn.Dropout(0.5)).modules())

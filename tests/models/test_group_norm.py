@@ -9,6 +9,7 @@ from torch import nn
 from tests.models.conftest import WriteModel
 from xaicli.errors import InputError
 from xaicli.models.arch import Arch, arch_from_record, build_network, parse_arch
+from xaicli.models.changes import Changes
 from xaicli.models.group_norm import group_norms, groups_of
 from xaicli.models.load import load_classifier
 
@@ -72,7 +73,7 @@ def test_a_checkpoint_says_which_norms_were_replaced(write_model: WriteModel) ->
     torch.manual_seed(0)
     network = build_network(parse_arch("cnn"), 3, 3, (32, 32))
     names = group_norms(network, lambda name: name.startswith("block1"))
-    arch = replace(parse_arch("cnn"), norms=tuple(names))
+    arch = replace(parse_arch("cnn"), changes=Changes(norms=tuple(names)))
     assert arch.record["norms"] == {"group": [f"block{number}.norm" for number in range(2, 6)]}
     assert arch_from_record(arch.record, "'m'") == arch
     path, classifier = write_model(arch)
@@ -90,7 +91,7 @@ def test_every_norm_of_torchvisions_and_our_networks_has_a_place_in_their_record
         network = build_network(arch, 4, 3, (32, 32))
         names = group_norms(network)
         assert names == group_norms(build_network(arch, 4, 3, (32, 32)))
-        again = build_network(replace(arch, norms=tuple(names)), 4, 3, (32, 32))
+        again = build_network(replace(arch, changes=Changes(norms=tuple(names))), 4, 3, (32, 32))
         again.load_state_dict(network.state_dict())
         assert not [one for one in again.modules() if isinstance(one, nn.BatchNorm2d)]
 
@@ -99,10 +100,10 @@ def test_every_norm_of_torchvisions_and_our_networks_has_a_place_in_their_record
     "norms", ["group", {"group": "a"}, {"group": [1]}, {"other": []}, {"group": [], "more": 1}, None]
 )
 def test_a_record_of_another_kind_is_refused(norms: object) -> None:
-    with pytest.raises(InputError, match="replaces norms in a way"):
+    with pytest.raises(InputError, match="changes layers in a way"):
         arch_from_record({"name": "cnn", "options": {}, "norms": norms}, "'m'")
 
 
 def test_a_norm_that_is_not_there_is_refused() -> None:
     with pytest.raises(InputError, match=r"norm 'block1.conv' was replaced, but it has none"):
-        build_network(Arch("cnn", {"width": 16, "depth": 5}, norms=("block1.conv",)), 3, 3, (32, 32))
+        build_network(Arch("cnn", {"width": 16, "depth": 5}, changes=Changes(norms=("block1.conv",))), 3, 3, (32, 32))

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from xaicli import __version__
-from xaicli.methods import parse_spec
 from xaicli.run.job import Job, make_job, versions
 from xaicli.run.settings import Settings
+from xaicli.specs import parse_spec
 
 DATA = {"name": "digits", "split": "test", "digest": "ab"}
 

@@ -49,6 +49,8 @@ class Dataset(ABC):
     """sha256 of the full split that this one is cut from."""
     path: Path | None = None
     """Where the files are; only for sources that the user keeps."""
+    known: tuple[int, ...] = ()
+    """Which classes `classes` are in the source's own numbering, where others were left out; their rows are UNKNOWN."""
 
     def __post_init__(self) -> None:
         # Sources may share their arrays between data sets: nobody may write into them.
@@ -62,6 +64,11 @@ class Dataset(ABC):
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of every image."""
         return self.channels, self.height, self.width
+
+    @property
+    def permuted_as(self) -> str:
+        """What names the permutation of which a selection takes the first rows: equal for rows that are compared."""
+        return self.name
 
     def key(self, position: int) -> str:
         """A name for one sample, the same in every split that holds it."""

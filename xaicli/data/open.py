@@ -57,6 +57,10 @@ def _open_named(name: str, split: Split, shape: tuple[int, int, int] | None, acc
         from xaicli.data.shapes import open_shapes
 
         return open_shapes(split, shape)
+    if name == "noise":
+        from xaicli.data.noise import open_noise
+
+        return open_noise(split, shape)
     if name.endswith("mnist"):
         from xaicli.data.mnist import open_mnist
 

@@ -61,6 +61,20 @@ class CheckpointMeta:
         """Channels of the images."""
         return self.shape[0]
 
+    @property
+    def recipe_name(self) -> str:
+        """The recipe that made the weights."""
+        return str((self.recipe or {}).get("name") or "imported")
+
+    def data_of(self, split: str) -> Json:
+        """A split of the training data, as artifacts name it; empty where the data has no name."""
+        recorded = dict(self.data or {})
+        if not recorded.get("name"):
+            return {}
+        if split == "test":
+            recorded |= {"digest": recorded.get("test_digest"), "train_digest": recorded.get("digest")}
+        return {**recorded, "split": split}
+
 
 def encode_meta(meta: CheckpointMeta) -> str:
     """The canonical JSON of the metadata with its digest; numbers that are not finite become null.

@@ -101,6 +101,10 @@ class Column:
         return encoded
 
 
+JUDGED = (Column("known_score", "<f4"), Column("refused", "|u1"))
+"""Of a row that its checkpoint may refuse: the detector's score, higher is more known, and 1 where it is UNKNOWN."""
+
+
 def base_columns(key_length: int) -> tuple[Column, ...]:
     """The columns of every store. key_length: bytes of the job's longest key in UTF-8."""
     return (
@@ -120,14 +124,15 @@ def attribution_columns(
     key_length: int,
     dtype: str = "<f4",
     completeness: bool = False,
+    deviation: bool = False,
     inputs: tuple[Sequence[int], str] | None = None,
     extra: Iterable[Column] = (),
 ) -> tuple[Column, ...]:
     """The columns of a store of maps.
 
     shape: (C or 1, H, W) of a map. classes: K of `prediction`. dtype: "<f4" or "<f2" of the maps. completeness: whether
-    the method promises a sum. inputs: shape (C, H, W) and type ("|u1" or "<f4") of the images, if they are kept.
-    extra: further columns of the method, before the large ones.
+    the method promises a sum. deviation: whether maps are means over draws, which have one. inputs: shape (C, H, W) and
+    type ("|u1" or "<f4") of the images, if they are kept. extra: further columns of the method, before the large ones.
     """
     return (
         *base_columns(key_length),
@@ -137,6 +142,7 @@ def attribution_columns(
         *([Column("completeness", "<f4")] if completeness else []),
         *extra,
         *([Column("data", inputs[1], tuple(inputs[0]))] if inputs else []),
+        *([Column("deviation", dtype, tuple(shape))] if deviation else []),
         Column("attribution", dtype, tuple(shape)),
     )
 
@@ -198,7 +204,8 @@ def generate_columns(
 
     shape: (C, H, W). classes: K of `prediction`, the logits on the generated image. steps: points of the `loss` curve.
     `target` is the class that was driven, `start` the row of the image begun from (its fill: no such image), `score`
-    the objective reached.
+    the objective reached (of inversions the loss left, of counterfactuals the probability). `loss` is NaN behind the
+    stored image's.
     """
     return (
         *base_columns(key_length),

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xaicli.errors import InputError, UsageError, nearest
-from xaicli.methods import split_options
+from xaicli.models.changes import Changes, changed, recorded_changes
 from xaicli.models.factory import Factory, read_factory, recorded_factory
 from xaicli.models.options import check_names, coerce_option, restore_option
 from xaicli.signatures import Value, show
+from xaicli.specs import split_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,13 +63,13 @@ _PATTERNS = {
 class Arch:
     """An architecture with all its options, defaults included.
 
-    `factory` is set for a user's own only. `norms`: names of the BatchNorms that GroupNorms have replaced.
+    `factory` is set for a user's own only. `changes`: what a recipe has made of its network.
     """
 
     name: str
     options: Mapping[str, Value] = field(default_factory=dict)
     factory: Factory | None = None
-    norms: tuple[str, ...] = ()
+    changes: Changes = field(default_factory=Changes)
 
     @property
     def slug(self) -> str:
@@ -78,9 +79,7 @@ class Arch:
     @property
     def identity(self) -> dict[str, Any]:
         """What a job depends on: all but the path of a user's file."""
-        record: dict[str, Any] = {"name": self.name, "options": _jsonable(self.options)}
-        if self.norms:
-            record["norms"] = {"group": list(self.norms)}
+        record: dict[str, Any] = {"name": self.name, "options": _jsonable(self.options), **self.changes.record}
         return {**record, "sha256": self.factory.sha256} if self.factory else record
 
     @property
@@ -130,11 +129,11 @@ def arch_from_record(record: Mapping[str, Any], what: str, given: str | None = N
     factory. Raises InputError for a name or option that this version does not know and RefusedError for a file that is
     not to be trusted.
     """
-    name, norms = str(record["name"]), _recorded_norms(record, what)
+    name, changes = str(record["name"]), recorded_changes(record, what)
     options = {key: restore_option(key, value, what) for key, value in record["options"].items()}
     if "file" in record:
         copy = _split_factory(given) if given and ".py:" in given else None
-        return Arch(name, options, recorded_factory(record, what, copy[:2] if copy else None), norms)
+        return Arch(name, options, recorded_factory(record, what, copy[:2] if copy else None), changes)
     try:
         # Nothing but a name may reach the parser: `evil.py:f` without a recorded sha256 would be imported.
         arch = _library_arch(name) if _library(name) else Arch(name, _defaults(name))
@@ -146,21 +145,16 @@ def arch_from_record(record: Mapping[str, Any], what: str, given: str | None = N
             raise InputError(
                 f"{what} gives its architecture {name} the bad option {key}={value!r}; write the file again."
             )
-    return Arch(name, {**arch.options, **options}, norms=norms)
+    return Arch(name, {**arch.options, **options}, changes=changes)
 
 
 def build_network(arch: Arch, classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
     """A network from normalised images [N, C, H, W] to logits [N, K], its weights drawn from torch's global generator.
 
     Raises UsageError when the architecture cannot take images of this size, PluginError when a user's factory raises
-    or returns something else, and InputError when it lacks a norm that was replaced.
+    or returns something else, and InputError when it lacks a layer that was changed.
     """
-    network = _built(arch, classes, channels, size)
-    if arch.norms:
-        from xaicli.models.group_norm import replay_group_norms
-
-        replay_group_norms(network, arch.norms, f"the architecture '{arch}'")
-    return network
+    return changed(lambda: _built(arch, classes, channels, size), arch.changes, f"the architecture '{arch}'")
 
 
 def _built(arch: Arch, classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
@@ -246,14 +240,6 @@ def _factory_options(factory: Factory, given: Mapping[str, str]) -> dict[str, Va
         if parameter.default is parameter.empty and key not in given:
             raise UsageError(f"the factory '{factory.name}' needs the option {key}; write {factory.name}:{key}=VALUE.")
     return {k: coerce_option(factory.name, k, v, parameters.get(k)) for k, v in given.items()}
-
-
-def _recorded_norms(record: Mapping[str, Any], what: str) -> tuple[str, ...]:
-    norms = record.get("norms", {"group": []})
-    names = norms.get("group") if isinstance(norms, dict) and len(norms) == 1 else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{what} replaces norms in a way that this version of xaicli does not know; write it again.")
-    return tuple(names)
 
 
 def _jsonable(options: Mapping[str, Value]) -> dict[str, Any]:

@@ -43,12 +43,12 @@ def to_mean_field(
     Raises InputError, with nothing changed, for a kind of linear layer or convolution that does more with its weights
     than multiply, and for a network without any such layer.
     """
-    chosen = [(name, layer) for name, layer in _linear_layers(network) if not keep(name)]
+    chosen = [(name, layer) for name, layer in linear_layers(network) if not keep(name)]
     if not chosen:
         raise InputError(
             "the network has no linear layer or convolution whose weights could be uncertain; take another."
         )
-    _replace(network, {layer: _twin(name, layer, sigma) for name, layer in chosen})
+    replace_modules(network, {layer: as_mean_field(name, layer, sigma) for name, layer in chosen})
     return [name for name, _ in chosen]
 
 
@@ -59,7 +59,7 @@ def kl_of(network: nn.Module, prior: Prior, noise: Noise) -> Tensor:
     network without uncertain weights.
     """
     parts = [
-        prior.divergence(mean, sigma, partial(_one_set, noise, number, part, mean))
+        prior.divergence(mean, sigma, partial(one_set, noise, number, part, mean))
         for number, layer in enumerate(mean_field_layers(network))
         for part, (mean, sigma) in layer.posterior().items()
     ]
@@ -78,23 +78,24 @@ def plain(network: nn.Module, noise: Noise | None = None) -> nn.Module:
     with torch.no_grad():
         twins: dict[nn.Module, nn.Module]
         twins = {layer: _drawn(layer, number, noise) for number, layer in enumerate(mean_field_layers(twin))}
-    _replace(twin, twins)
+    replace_modules(twin, twins)
     return twin
 
 
 def _drawn(layer: MeanField, number: int, noise: Noise | None) -> nn.Module:
     weights = {
-        part: mean if noise is None else mean + sigma * _one_set(noise, number, part, mean)
+        part: mean if noise is None else mean + sigma * one_set(noise, number, part, mean)
         for part, (mean, sigma) in layer.posterior().items()
     }
     return layer.plain(weights["weight"], weights.get("bias")).train(layer.training)
 
 
-def _one_set(noise: Noise, number: int, part: str, like: Tensor) -> Tensor:
+def one_set(noise: Noise, number: int, part: str, like: Tensor) -> Tensor:
+    """A layer's numbers, by the layer's number and the part of it, in the shape and type of a tensor."""
     return noise(f"weights:{number}:{part}", like.shape)[0].to(like)
 
 
-def _linear_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def linear_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The layers that are linear in their weights and called as modules."""
     unread = {inner for owner in network.modules() if type(owner).__name__ in _READERS for inner in owner.modules()}
     for name, module in network.named_modules():
@@ -102,7 +103,8 @@ def _linear_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, module
 
 
-def _twin(name: str, layer: nn.Module, sigma: float) -> MeanField:
+def as_mean_field(name: str, layer: nn.Module, sigma: float) -> MeanField:
+    """The layer with Gaussian weights, their means its own. Raises InputError for a kind that has no such twin."""
     if type(layer) is nn.Linear:
         return MeanFieldLinear(layer, sigma).train(layer.training)
     if type(layer) is nn.Conv2d and layer.padding_mode == "zeros":
@@ -115,7 +117,8 @@ def _twin(name: str, layer: nn.Module, sigma: float) -> MeanField:
     )
 
 
-def _replace(network: nn.Module, twins: Mapping[nn.Module, nn.Module]) -> None:
+def replace_modules(network: nn.Module, twins: Mapping[nn.Module, nn.Module]) -> None:
+    """Put every module's twin, if it has one, in all of its places."""
     for owner in list(network.modules()):
         for child, module in list(owner._modules.items()):  # also the second name of a module that has two
             if module is not None and module in twins:

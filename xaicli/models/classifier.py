@@ -53,6 +53,13 @@ class Classifier(nn.Module):
             module.eval()
         return self
 
+    def around(self, network: nn.Module) -> Classifier:
+        """The same border round another network, which shares the normalisation and gets this one's mode."""
+        mean, std = self.mean.flatten().tolist(), self.std.flatten().tolist()
+        other = Classifier(network, mean, std, self.class_names, self.shape, self.meta)
+        other.mean, other.std = self.mean, self.std
+        return other.train(self.training)
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels [N, C, H, W] in [0, 1] -> logits [N, K]."""
         # A grey image would otherwise be broadcast over three channels without a word. Traceable, unlike an `if`.

@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from xaicli.errors import InputError, nearest
 from xaicli.models.classifier import Classifier
+from xaicli.models.ensemble import Ensemble
 from xaicli.models.grids import MAP, Grid
 
 _POOLING = (
@@ -94,8 +95,14 @@ def look(classifier: Classifier, shape: tuple[int, int, int] | None = None) -> L
 
     A layer is spatial if it tells places apart: larger than 1x1, not the result of a pooling module unless there is
     nothing else, and of tokens one whose places still reach the logits: with a class token, the last is what the last
-    attention reads. The last spatial layer is the outermost of several modules with the same output.
+    attention reads. The last spatial layer is the outermost of several modules with the same output. Raises InputError
+    for several networks in one, of which no layer is all that the logits rest on.
     """
+    if isinstance(classifier.network, Ensemble):
+        raise InputError(
+            "several networks in one have no layer in common; ask about the networks one by one, which draws=2 or more "
+            "does, or use a method that needs no layer, such as integrated-gradients."
+        )
     outputs = _observe(classifier, shape)
     named = tuple(output.layer for output in outputs)
     wide = [output for output in outputs if output.layer.height * output.layer.width > 1 and not _projects(output)]

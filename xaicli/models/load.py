@@ -13,7 +13,8 @@ from xaicli.files.checkpoint import Checkpoint, CheckpointMeta, read_checkpoint
 from xaicli.models.arch import Arch, arch_from_record, build_network
 from xaicli.models.bayesian import plain
 from xaicli.models.classifier import Classifier
-from xaicli.models.mean_field import mean_field_layers
+from xaicli.models.dropout import dropping_layers, thinned
+from xaicli.models.mean_field import Noise, mean_field_layers
 from xaicli.models.state import PREFIX, fit_state, network_state
 
 OWN_PREFIX = "xaicli."
@@ -38,10 +39,11 @@ def load_classifier(
 ) -> Classifier:
     """The classifier in a checkpoint, in evaluation mode, its parameters without gradients.
 
-    arch: the command's --arch, needed for a user's factory whose file has moved. uncertain: leave a Bayesian network
-    its distributions of weights; without it, it comes as an ordinary one, with their means for weights. Raises what
-    `read_checkpoint` raises, InputError when the tensors do not fit the architecture, and RefusedError when its file is
-    not to be trusted. The global random generator is left as it was.
+    arch: the command's --arch, needed for a user's factory whose file has moved. uncertain: leave the network what its
+    posterior is drawn from, that is distributions of weights or dropout; without it, it comes as an ordinary one, with
+    the means for weights and with all units. An ensemble is one in either case. Raises what `read_checkpoint` raises,
+    InputError when the tensors do not fit the architecture, and RefusedError when its file is not to be trusted. The
+    global random generator is left as it was.
     """
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = read_checkpoint(checkpoint)
@@ -52,10 +54,20 @@ def load_classifier(
             f"{what} holds the tensor '{strangers[0]}', which belongs to no part of a model; make it again."
         )
     network = _network(checkpoint, arch_from_record(meta.arch, what, arch), what)
-    if not uncertain and mean_field_layers(network):
-        network = plain(network)
+    if not uncertain:
+        network = ordinary(network)
     classifier = Classifier(network, meta.mean, meta.std, meta.classes, meta.shape, meta)
     return lay_out(classifier.eval().requires_grad_(False), device)
+
+
+def ordinary(network: nn.Module, noise: Noise | None = None) -> nn.Module:
+    """A network with uncertain weights, or with dropout, as an ordinary one; any other one as it is.
+
+    noise: the numbers of one draw from the posterior; without them it has the means for weights, and all units.
+    """
+    if mean_field_layers(network):
+        return plain(network, noise)
+    return thinned(network, noise) if dropping_layers(network) else network
 
 
 def lay_out(classifier: Classifier, device: torch.device | str) -> Classifier:

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from xaicli.models.canonical import canonical
 from xaicli.models.classifier import Classifier
+from xaicli.models.ensemble import Ensemble
 from xaicli.models.head import Head, features_of, find_head
 from xaicli.models.layers import Layer, Layers, look
 from xaicli.models.tail import Tail
@@ -54,6 +55,13 @@ class Calls:
         other = Calls(self.classifier, batch_size=self.batch_size)
         other._layers, other._head = self._layers, self._head
         return other
+
+    def members(self) -> list[Calls]:
+        """The networks of an ensemble, each with a count of its own; of any other classifier, this one itself."""
+        network = self.classifier.network
+        if not isinstance(network, Ensemble):
+            return [self]
+        return [Calls(self.classifier.around(member), batch_size=self.batch_size) for member in network.networks]
 
     def find(self, name: str) -> Layer:
         """A layer with a spatial map by its name."""
@@ -100,9 +108,7 @@ class Calls:
             network = canonical(own.network, noise.to(self.device, self.dtype), fold=True)
         except CanonicalError:
             return own
-        plain = Classifier(network, own.mean.flatten().tolist(), own.std.flatten().tolist(), own.class_names, own.shape)
-        plain.mean, plain.std = own.mean, own.std
-        return plain.eval()  # which shares the other layers' parameters: nothing of it may be changed
+        return own.around(network).eval()  # which shares the other layers' parameters: nothing of it may be changed
 
     def tail(self, name: str) -> Tail:
         """The network above a layer; cut and checked once."""

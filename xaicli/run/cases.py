@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from xaicli.data.cut import only_known, relabelled
 from xaicli.data.dataset import Dataset
 from xaicli.data.open import open_data
 from xaicli.errors import InputError, UsageError
@@ -36,7 +38,9 @@ class Case:
     def job_parents(self) -> dict[str, Any]:
         """The parents as a job names them: ids, and the data set by name and digest."""
         if self.images is not None:
-            data = self.images.parents.get("data")
+            data, known = self.images.parents.get("data"), self.inputs.dataset.known
+            if data is not None and known:  # which is not what their own checkpoint knows
+                data = {**data, "known": list(known)}
             return {"checkpoint": self.checkpoint.id, "images": self.images.id, "data": data}
         return {"checkpoint": self.checkpoint.id, "data": describe_data(self.inputs.dataset)}
 
@@ -61,12 +65,18 @@ class Case:
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """A data set as jobs and records name it."""
-    return {"name": dataset.name, "split": dataset.split, "digest": dataset.digest}
+    """A data set as jobs and records name it; `known`: its classes, where rows of others have no label."""
+    known = {"known": list(dataset.known)} if dataset.known else {}
+    return {"name": dataset.name, "split": dataset.split, "digest": dataset.digest, **known}
 
 
-def gather_cases(sources: Sources, parents: Parents, data: str | None, settings: Settings) -> list[Case]:
-    """Every checkpoint with the images given, or with --data, or with the test split of its own data."""
+def gather_cases(
+    sources: Sources, parents: Parents, data: str | None, settings: Settings, *, known_only: bool = False
+) -> list[Case]:
+    """Every checkpoint with the images given, or with --data, or with the test split of its own data.
+
+    known_only: leave out the rows of classes that the checkpoint does not know, before any are selected.
+    """
     checkpoints = sources.of_kind("checkpoint")
     images = sources.of_kind("images")
     if images and data is not None:
@@ -78,11 +88,11 @@ def gather_cases(sources: Sources, parents: Parents, data: str | None, settings:
     cases = []
     for store in images:
         for checkpoint in checkpoints or [parents.find("checkpoint", str(store.parents.get("checkpoint")), store)]:
-            cases.append(_case(checkpoint, open_stored_images(store.path), store, settings, parents))
+            cases.append(_case(checkpoint, open_stored_images(store.path), store, settings, parents, known_only))
     if not images:
         for checkpoint in checkpoints:
             dataset = open_checkpoint_data(checkpoint, data, parents, settings)
-            cases.append(_case(checkpoint, dataset, None, settings, parents))
+            cases.append(_case(checkpoint, dataset, None, settings, parents, known_only))
     return cases
 
 
@@ -100,10 +110,9 @@ def open_checkpoint_data(checkpoint: Artifact, data: str | None, parents: Parent
     shape = (meta.shape[0], meta.shape[1], meta.shape[2])
     if data is not None:
         return open_placed(data, shape, parents, settings)
-    recorded = dict(meta.data or {})
-    if not recorded.get("name"):
+    test = meta.data_of("test")
+    if not test:
         raise UsageError(f"'{checkpoint.path.name}' does not say what data it was trained on; name some with --data.")
-    test = {**recorded, "split": "test", "digest": recorded.get("test_digest"), "train_digest": recorded.get("digest")}
     return reopen_data(test, shape, parents, settings)
 
 
@@ -115,10 +124,42 @@ def open_placed(data: str, shape: tuple[int, int, int] | None, parents: Parents,
     return dataset
 
 
+def in_its_classes(meta: CheckpointMeta, dataset: Dataset) -> Dataset:
+    """Data with all the classes of a checkpoint's own and more, in the labels of those that it knows; else as it is."""
+    known, names = known_classes(meta.data or {}), dataset.classes
+    if dataset.known or not known or known[-1] >= len(names):
+        return dataset
+    same = tuple(names[number] for number in known) == tuple(meta.classes)
+    return relabelled(dataset, known) if same else dataset
+
+
+def known_classes(recorded: Mapping[str, Any]) -> tuple[int, ...]:
+    """The class numbers that data of record was cut down to, ascending; none for all.
+
+    Raises InputError for what is nothing of the kind.
+    """
+    known = recorded.get("known", [])
+    numbers = isinstance(known, list) and all(type(number) is int and number >= 0 for number in known)
+    if not numbers or any(low >= high for low, high in pairwise(known)):
+        raise InputError("the known classes of record are no ascending class numbers; make that artifact again.")
+    return tuple(known)
+
+
+def reopen_known(
+    recorded: dict[str, Any], shape: tuple[int, int, int] | None, parents: Parents, settings: Settings
+) -> Dataset:
+    """The same without the rows of unknown classes: what a checkpoint was trained on, or could have been."""
+    dataset = reopen_data(recorded, shape, parents, settings)
+    return only_known(dataset) if dataset.known else dataset
+
+
 def reopen_data(
     recorded: dict[str, Any], shape: tuple[int, int, int] | None, parents: Parents, settings: Settings
 ) -> Dataset:
-    """Open the data set that an artifact names; InputError when its digest is no longer the same."""
+    """Open the data set that an artifact names; InputError when its digest is no longer the same.
+
+    Where only some classes are known, the others' rows are there, without a label.
+    """
     name, split = str(recorded["name"]), str(recorded["split"])
     spec, hint = name, _hint(recorded, parents)
     if name.startswith("folder:"):
@@ -127,7 +168,10 @@ def reopen_data(
     dataset = open_data(spec, split=split, shape=shape, access=access)
     if recorded.get("digest") not in (None, dataset.digest):
         raise InputError(f"the data '{name}:{split}' is not the data of record: its digest differs; restore that data.")
-    return dataset
+    known = known_classes(recorded)
+    if known and known[-1] >= len(dataset.classes):
+        raise InputError(f"the data '{name}' has no class {known[-1]}, which is of record; restore that data.")
+    return relabelled(dataset, known) if known else dataset
 
 
 def _hint(recorded: dict[str, Any], parents: Parents) -> Path | None:
@@ -149,9 +193,16 @@ def _folder(name: str, hint: Path | None, settings: Settings) -> Path:
 
 
 def _case(
-    checkpoint: Artifact, dataset: Dataset, images: Artifact | None, settings: Settings, parents: Parents
+    checkpoint: Artifact,
+    dataset: Dataset,
+    images: Artifact | None,
+    settings: Settings,
+    parents: Parents,
+    known_only: bool,
 ) -> Case:
     meta, _ = read_meta(checkpoint.path)
+    dataset = in_its_classes(meta, dataset)
+    dataset = only_known(dataset) if known_only and dataset.known else dataset
     check_fit(meta, dataset, checkpoint.path.name)
     stem = (images or checkpoint).stem
     recorded = dict((images.parents.get("data") if images else None) or {})

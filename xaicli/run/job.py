@@ -13,8 +13,8 @@ from typing import Any
 
 from xaicli import __version__
 from xaicli.files.canonical import digest_json
-from xaicli.methods import Spec
 from xaicli.run.settings import Settings
+from xaicli.specs import Spec
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,10 @@ class Answers:
         inner._shared = self
         return inner
 
+    def anew(self, roots: Mapping[str, Any]) -> Answers:
+        """The same rows asked from other roots: nothing is shared but the random numbers."""
+        return Answers(self._queries, roots, seed=self._seed, index=self._index)
+
     def ask(self, name: str, options: Mapping[str, Any]) -> Any:
         """The answer to one query, asked at most once per key."""
         if name in self._roots:

@@ -16,7 +16,7 @@ def select(dataset: Dataset, settings: Settings) -> npt.NDArray[np.int64]:
 
     `--seed` does not change it, so runs with other seeds stay paired; a smaller n is a subset of a larger one.
     """
-    return choose(dataset.name, dataset.labels, settings)
+    return choose(dataset.permuted_as, dataset.labels, settings)
 
 
 def choose(name: str, labels: npt.NDArray[np.int64], settings: Settings) -> npt.NDArray[np.int64]:

@@ -22,6 +22,11 @@ class StoredImages(Dataset):
     store: Store
     keys: npt.NDArray[Any]
 
+    @property
+    def permuted_as(self) -> str:
+        """The same for all stores of images made from the same data."""
+        return f"images of {(self.store.job['parents'].get('data') or {}).get('name')}"
+
     def key(self, position: int) -> str:
         """The sample's name in the data set that the images were made from."""
         key = self.keys[position]

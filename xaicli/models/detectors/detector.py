@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Self, get_origin, get_type_hints
+from typing import Annotated, ClassVar, Self, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -22,7 +22,12 @@ def arrays_of(kind: type[Detector]) -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detector(ABC):
-    """A fitted detector: arrays that a fit has found, and those of the method's options that scores depend on."""
+    """A fitted detector: arrays that a fit has found, and those of the method's options that scores depend on.
+
+    needs_features: False where scores depend on the logits alone.
+    """
+
+    needs_features: ClassVar[bool] = True
 
     @abstractmethod
     def score(self, features: Tensor, logits: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class OpenMax(Detector):
     Weibull distribution. alpha: how many of the largest logits give evidence away.
     """
 
+    needs_features: ClassVar[bool] = False
     means: Annotated[Tensor, ("K", "K")]
     nearest: Annotated[Tensor, ("K",)]
     shape: Annotated[Tensor, ("K",)]

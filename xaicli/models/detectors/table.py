@@ -12,37 +12,23 @@ import torch
 from numpy.typing import NDArray
 
 from xaicli.errors import InputError
+from xaicli.methods import describe, names
 from xaicli.models.detectors.detector import Detector, arrays_of
-from xaicli.models.detectors.gaussian import mahalanobis, relative_mahalanobis
 from xaicli.models.detectors.known import Known
-from xaicli.models.detectors.logits import energy, entropy, max_logit, msp
-from xaicli.models.detectors.neighbours import knn
-from xaicli.models.detectors.open_max import openmax
-from xaicli.models.detectors.reshaped import ash, react
-from xaicli.models.detectors.virtual_logit import vim
 from xaicli.signatures import Value, coerce
 
 PREFIX = "xaicli.detector."
 """What the names of a detector's arrays begin with in a checkpoint."""
 
-DETECTORS: dict[str, Callable[..., Detector]] = {
-    "msp": msp,
-    "max-logit": max_logit,
-    "energy": energy,
-    "entropy": entropy,
-    "mahalanobis": mahalanobis,
-    "relative-mahalanobis": relative_mahalanobis,
-    "knn": knn,
-    "vim": vim,
-    "react": react,
-    "ash": ash,
-    "openmax": openmax,
-}
+DETECTORS: dict[str, Callable[..., Detector]] = {name: describe("detector", name).load() for name in names("detector")}
 """The functions that fit them; a parameter by position names what it is given of the known rows."""
 
 
-def fit(name: str, known: Known, options: Mapping[str, Value]) -> Detector:
-    """Fit a detector to known rows; options by the names of the function's keyword-only parameters."""
+def fit(name: str, known: Known | None, options: Mapping[str, Value]) -> Detector:
+    """Fit a detector to known rows, which may be None for one that is not fitted.
+
+    options: by the names of the function's keyword-only parameters.
+    """
     function = DETECTORS[name]
     given = [
         getattr(known, parameter.name)
@@ -50,6 +36,19 @@ def fit(name: str, known: Known, options: Mapping[str, Value]) -> Detector:
         if parameter.kind is not parameter.KEYWORD_ONLY
     ]
     return function(*given, **options)
+
+
+def kind_of(name: str) -> type[Detector]:
+    """What a detector of this name is an instance of. Raises InputError for a name that there is not."""
+    if name not in DETECTORS:
+        raise InputError(f"'{name}' is no detector; the checkpoint is of another version of xaicli, train it again.")
+    kind: type[Detector] = get_type_hints(DETECTORS[name])["return"]
+    return kind
+
+
+def is_fitted(name: str) -> bool:
+    """Whether its fit looks at known rows, and leaves arrays of them in the checkpoint."""
+    return bool(arrays_of(kind_of(name)))
 
 
 def detector_arrays(detector: Detector) -> dict[str, NDArray[Any]]:
@@ -70,9 +69,7 @@ def rebuild(
 
     classes, width: of the network's last layer. Raises InputError for what is not this detector's.
     """
-    if name not in DETECTORS:
-        raise InputError(f"'{name}' is no detector; the checkpoint is of another version of xaicli, train it again.")
-    kind: type[Detector] = get_type_hints(DETECTORS[name])["return"]
+    kind = kind_of(name)
     shapes = arrays_of(kind)
     arrays = {key.removeprefix(PREFIX): value for key, value in tensors.items() if key.startswith(PREFIX)}
     _check_names(name, shapes, arrays)
