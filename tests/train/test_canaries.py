@@ -11,7 +11,7 @@ from scipy.stats import binomtest, chi2, chisquare
 from xaicli.data.dataset import Dataset
 from xaicli.data.digits import open_digits
 from xaicli.errors import InputError, UsageError
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 from xaicli.train.canaries import canaries_in, draw_canaries, with_canaries
 from xaicli.train.loop import Pixels
 

@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from tests.nets import classify
 from tests.train.test_recipes import FIT, VAL, fresh, same, trained
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.run.random import Stream, generator
+from xaicli.specs import parse_spec
 from xaicli.train.batch import Batch
 from xaicli.train.fast import fast, free
 from xaicli.train.judge import Judge

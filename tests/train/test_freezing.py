@@ -11,9 +11,9 @@ from torch import nn
 from tests.nets import classify
 from tests.train.test_recipes import FIT, VAL
 from xaicli.errors import InputError, UsageError
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import evaluating
+from xaicli.specs import parse_spec
 from xaicli.train.freezing import freeze
 from xaicli.train.judge import Judge
 from xaicli.train.loop import Pixels, Schedule, train_model

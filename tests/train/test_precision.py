@@ -7,7 +7,7 @@ import torch
 
 from tests.nets import small_net, some_images
 from tests.train.test_recipes import FIT, VAL, fresh, same
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 from xaicli.train.judge import Judge
 from xaicli.train.loop import Pixels, Schedule, train_model
 from xaicli.train.precision import Bf16, asked_in

@@ -12,8 +12,8 @@ import pytest
 
 from xaicli.cli.shape import parse_shape
 from xaicli.errors import UsageError
-from xaicli.methods import parse_spec
 from xaicli.models.arch import parse_arch
+from xaicli.specs import parse_spec
 from xaicli.train.preset import load_preset, preset_names
 from xaicli.train.run import Request
 

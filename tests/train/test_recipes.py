@@ -17,10 +17,11 @@ from xaicli.attack.perturb import perturb
 from xaicli.data.dataset import Dataset, Images, to_float
 from xaicli.data.open import open_data
 from xaicli.errors import InputError
-from xaicli.methods import TABLE, parse_spec
+from xaicli.methods import TABLE
 from xaicli.models.arch import build_network, parse_arch
 from xaicli.models.classifier import Classifier
 from xaicli.run.random import Stream, generator
+from xaicli.specs import parse_spec
 from xaicli.train.batch import Batch, augment
 from xaicli.train.judge import Judge
 from xaicli.train.loop import Pixels, Schedule, train_model

@@ -21,12 +21,13 @@ import torch
 from xaicli.errors import ExistsError, InputError, OutputError, StoppedError, UnavailableError, UsageError
 from xaicli.files.checkpoint import read_meta
 from xaicli.files.resume import Resume, read_resume, write_resume
-from xaicli.methods import parse_spec
 from xaicli.models.arch import build_network
 from xaicli.run.settings import Settings
 from xaicli.run.shard import Shard
+from xaicli.specs import parse_spec
 from xaicli.train import savepoint
 from xaicli.train.judge import Judge
+from xaicli.train.known import parse_detector
 from xaicli.train.run import Request, train
 from xaicli.train.watchdog import Watchdog
 
@@ -38,6 +39,7 @@ def net(num_classes, channels):
     return nn.Sequential(convolution, nn.Dropout(0.3), nn.Flatten(), nn.Linear(196, num_classes))
 """
 SMALL = "cnn:width=4,depth=3"
+DETECTOR = parse_detector("knn:k=3")
 STEPS = 3  # of an epoch: 1,293 digits in batches of 431
 EPOCHS = 2
 
@@ -67,8 +69,12 @@ def sha256(path: Path) -> str:
         "free:eps=0.1,replays=2",
         "private:noise=seeded,noise-multiplier=1,ema=0.5,accountant=rdp",
         "private:noise=seeded,noise-multiplier=1,norm=l2,eps=0.1,steps=1,multiplicity=2,augment=crop,accountant=rdp",
+        "bayesian:ema=0.5,schedule=cosine",
+        "mc-dropout:p=0.3",
+        "ensemble:k=2,mixup=0.4",
         "dropout",
         "physical",
+        "detector",
     ]
 )
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Request:
@@ -77,6 +83,8 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Request:
         return Request("digits", f"{tmp_path}/net.py:net", parse_spec("train", "standard"), EPOCHS)
     if request.param == "physical":
         return Request("digits", SMALL, parse_spec("train", "standard:ema=0.5"), EPOCHS, physical_batch=200)
+    if request.param == "detector":
+        return replace(Request("digits", SMALL, parse_spec("train", "standard"), EPOCHS), detector=DETECTOR)
     return Request("digits", SMALL, parse_spec("train", request.param), EPOCHS)
 
 
@@ -92,7 +100,7 @@ def test_stopped_at_every_step_it_makes_the_same_checkpoint(
         with pytest.raises(StoppedError):
             run(path, case)
         assert resume.exists() and not path.exists()
-    stop_at(2)
+    stop_at(3)  # an uncertain one judges twice
     record = run(path, case)
     assert record["id"] == expected == sha256(path)
     assert sorted(entry.suffix for entry in tmp_path.iterdir() if entry.suffix != ".py") == [".safetensors"] * 2
@@ -253,7 +261,7 @@ def test_damaged_progress_is_65_and_names_the_file(tmp_path: Path, stop_at: Call
         resume.unlink()
         resume.mkdir()
     else:
-        place = {"bit": data.index(b'loss_sum\\":') + 12, "tensor": len(data) - 9}.get(damage, 0)
+        place = {"bit": data.index(b'sums\\":{\\"loss\\":') + 18, "tensor": len(data) - 9}.get(damage, 0)
         data[place] ^= 1
         length = {"short": len(data) // 2, "empty": 0}.get(damage, len(data))
         resume.write_bytes(data[:length])

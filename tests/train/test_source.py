@@ -13,8 +13,8 @@ import torch
 from xaicli.errors import InputError, UsageError
 from xaicli.files.artifact import identify
 from xaicli.files.checkpoint import read_checkpoint, read_meta
-from xaicli.methods import parse_spec
 from xaicli.run.settings import Settings
+from xaicli.specs import parse_spec
 from xaicli.train.plan import Request
 from xaicli.train.run import train
 

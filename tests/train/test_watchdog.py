@@ -10,9 +10,9 @@ import torch
 from tests.train.test_recipes import FIT, VAL, fresh, same
 from xaicli.attack.gradient import pgd
 from xaicli.attack.perturb import perturb
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.run.random import Stream
+from xaicli.specs import parse_spec
 from xaicli.train import watchdog as room
 from xaicli.train.batch import Batch
 from xaicli.train.fast import fast

@@ -12,7 +12,9 @@ from xaicli.cli.options import Common, chosen, command
 from xaicli.cli.shape import parse_shape
 from xaicli.cli.whole import produce
 from xaicli.data.sources import SOURCES
-from xaicli.methods import parse_spec
+from xaicli.methods import names
+from xaicli.specs import parse_spec
+from xaicli.train.known import parse_detector
 from xaicli.train.preset import load_preset, preset_names
 
 PRECISIONS = ("float32", "bf16")
@@ -23,7 +25,11 @@ xaicli train --data digits --recipe adversarial:norm=l2,eps=0.5 --epochs 20
 xaicli train --data digits --recipe trades:eps=0.1,awp=true,ema=0.999
 xaicli train --data fashion-mnist --recipe private:epsilon=3 --epochs 30
 xaicli train --data flowers102 --from imported.safetensors --freeze body --recipe private:epsilon=1
+xaicli train --data digits --recipe ensemble:k=5
+xaicli train --data fashion-mnist --arch bnn-mlp --recipe bayesian:augment=none
 xaicli train --preset rice2020-cifar10-l2 --precision bf16 --data-root data
+xaicli train --data fashion-mnist --known 7-of-10 --detector knn:k=50,tpr=0.95 -o seven.safetensors
+xaicli train --data digits --known 0,1,2,3,4,5,6
 xaicli train --data folder:flowers --input 3x64x64 --arch torchvision:resnet18
 xaicli train --data digits --epochs 15 | xaicli attack - -a pgd | xaicli explain - -m gradcam | xaicli evaluate -
 """
@@ -80,6 +86,24 @@ def train(
         str,
         typer.Option("--precision", metavar="|".join(PRECISIONS), help="bf16: the network computes in bfloat16."),
     ] = "float32",
+    known: Annotated[
+        str | None,
+        typer.Option(
+            "--known",
+            metavar="CLASSES|K-of-N",
+            help="Classes to train on, by name or number, or so many drawn by the seed; the others stay unknown.",
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            "--detector",
+            metavar="NAME[:tpr=.95,k=v]",
+            autocompletion=complete("detector"),
+            help=f"What is to be called UNKNOWN: {', '.join(names('detector'))}. "
+            "max-logit with --known, entropy for uncertain recipes; the threshold keeps tpr of held-out known rows.",
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -97,11 +121,12 @@ def train(
     """Train a classifier and write a checkpoint; the epoch that is best on held-out data is kept."""
     spec = parse_spec("train", recipe)
     size = parse_shape(shape) if shape else None
+    asked = parse_detector(detector) if detector is not None else None
     chosen("--precision", precision, PRECISIONS)
     settings = common.settings
     from xaicli.train.plan import Request
     from xaicli.train.run import train
 
     frozen = tuple(part for part in map(str.strip, (freeze or "").split(",")) if part)
-    request = Request(data, arch, spec, epochs, physical_batch, size, precision, source, frozen)
+    request = Request(data, arch, spec, epochs, physical_batch, size, precision, source, frozen, known, asked)
     return produce(settings, 1, ".safetensors", lambda settings: train(request, settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,9 @@ from xaicli.attack.plan import Draw
 from xaicli.run.random import Stream, generator
 
 CROP_SHARE = 1 / 8  # crop(4) of a 32-pixel side
+
+Loss = Tensor | Mapping[str, Tensor]
+"""What a recipe returns of a batch: its loss, or the terms that add up to it, which the history tells one by one."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Batch:
     stream: Stream
     done: float = 0.0  # share of the whole training
     rollbacks: int = 0  # how often the watchdog has put back an earlier state
+    rows: int = 0  # images of the whole training data
     kept: Tensor | None = None  # [n, C, H, W], what the step before has left there; zeros at first
 
     @property

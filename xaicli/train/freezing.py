@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from xaicli.errors import UsageError, nearest
 from xaicli.models.classifier import Classifier
 from xaicli.models.head import find_head
+from xaicli.models.load import ordinary
 from xaicli.run.calls import evaluating
 
 BODY = "body"
@@ -30,7 +31,7 @@ def freeze(classifier: Classifier, names: Sequence[str]) -> None:
                 f"{', ...' if len(known) > 8 else ''}, and {BODY} is all but the last."
             )
     with evaluating(classifier):
-        head = find_head(classifier).name if BODY in names else ""
+        head = find_head(classifier.around(ordinary(network))).name if BODY in names else ""
 
     def frozen(path: str) -> bool:
         below = any(path == name or path.startswith(f"{name}.") for name in names if name != BODY)

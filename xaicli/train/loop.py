@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from xaicli.data.dataset import Dataset, to_float
 from xaicli.errors import InputError
-from xaicli.methods import Spec
 from xaicli.models.classifier import Classifier
 from xaicli.run.progress import Progress, warn
 from xaicli.run.random import Stream
-from xaicli.train.batch import Batch, augment
+from xaicli.specs import Spec
+from xaicli.train.batch import Batch, Loss, augment
 from xaicli.train.judge import Judge
 from xaicli.train.order import Shuffled
 from xaicli.train.savepoint import Savepoint
@@ -31,7 +30,7 @@ from xaicli.train.state import Training
 from xaicli.train.watchdog import Watchdog
 from xaicli.train.way import Mean, Way
 
-Recipe = Callable[..., Tensor]
+Recipe = Callable[..., Loss]
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
 CACHE_BYTES = 2 << 30  # a data set that is smaller as uint8 is read once
 
@@ -93,7 +92,7 @@ def train_model(
                 figures = judge.figures(training.judged)
                 watched = watchdog.accuracy(classifier) if watchdog else None
             rank = () if way.keep_last else judge.rank(figures)
-            told = gradients.told(training.loss, order.before(epoch) + training.step)
+            told = gradients.told(training.losses, order.before(epoch) + training.step)
             training.close_epoch({**told, **figures}, rank, watched)
             savepoint.at_epoch(training)
             last = training.history[-1]
@@ -153,5 +152,6 @@ def _pieces(
             stream,
             done,
             training.rollbacks,
+            len(dataset),
             training.kept[first : first + len(some)] if training.kept is not None else None,
         )

@@ -10,16 +10,19 @@ from typing import Any
 
 from xaicli.attack.gradient import pgd
 from xaicli.attack.plan import Attack
+from xaicli.data.cut import only_known, relabelled
 from xaicli.data.dataset import Dataset
 from xaicli.data.open import open_data
 from xaicli.data.splits import SPLIT_SEED
 from xaicli.errors import UsageError
-from xaicli.methods import Spec
 from xaicli.models.arch import Arch, parse_arch
+from xaicli.models.detectors.table import is_fitted
 from xaicli.run.job import Job, make_job
 from xaicli.run.progress import warn
 from xaicli.run.settings import Settings
+from xaicli.specs import Spec, parse_spec
 from xaicli.train.canaries import Canaries, draw_canaries, with_canaries
+from xaicli.train.known import Asked, known_of
 from xaicli.train.loop import Schedule
 from xaicli.train.order import Order
 from xaicli.train.private.budget import Budget, plan_budget
@@ -27,6 +30,7 @@ from xaicli.train.private.noisy import Poisson
 from xaicli.train.private.past import ledger_of, refuse_known_data
 from xaicli.train.private.secret import Secret
 from xaicli.train.source import Source, read_source
+from xaicli.train.uncertain import KINDS, arch_of
 from xaicli.train.watchdog import Watchdog
 
 DEFAULT_ARCH = "cnn"
@@ -35,11 +39,16 @@ PRIVATE_BATCH = 256  # noise is for the batch, so a larger one has a larger shar
 DEFAULT_EPOCHS = 15
 JUDGE_STEPS = 10
 SPLITS = ("fit", "val", "test")
+OF_PROBABILITIES = ("entropy", "msp", "max-logit")
+"""Detectors for them: a mean of predictions has no features, and log probabilities have no energy but 0."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked of `train`. `source`: the checkpoint to start from. `freeze`: layers, or `body`."""
+    """What the user asked of `train`. `source`: the checkpoint to start from. `freeze`: layers, or `body`.
+
+    known: the classes that it is shown, all if None. detector: by which the checkpoint will tell others.
+    """
 
     data: str
     arch: str | None
@@ -50,6 +59,8 @@ class Request:
     precision: str = "float32"
     source: str | None = None
     freeze: tuple[str, ...] = ()
+    known: str | None = None
+    detector: Asked | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -60,6 +71,19 @@ class Request:
     def is_private(self) -> bool:
         """Whether gradients are clipped and hidden in noise."""
         return "noise_multiplier" in self.options
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether the checkpoint will be a distribution over networks."""
+        return self.recipe.name in KINDS
+
+    @property
+    def rejecting(self) -> Asked | None:
+        """The detector that is asked for, or the usual one where unknown images are to be expected."""
+        if self.detector is not None:
+            return self.detector
+        usual = "entropy" if self.is_uncertain else "max-logit" if self.known is not None else None
+        return Asked(parse_spec("detector", usual)) if usual is not None else None
 
 
 @dataclass(frozen=True)
@@ -134,8 +158,15 @@ def plan(request: Request, settings: Settings) -> Planned:
         raise UsageError("train cannot be sharded: every step needs the one before; leave --shard out.")
     source = read_source(request.source, request.arch) if request.source is not None else None
     arch = source.arch if source is not None else parse_arch(request.arch or DEFAULT_ARCH)
+    arch = arch_of(arch, request.recipe, source, request.freeze)
     shape = request.shape or (source.meta.shape if source is not None else None)
     splits = {name: open_data(request.data, split=name, shape=shape, access=settings.access) for name in SPLITS}
+    if not splits["fit"].classes:
+        raise UsageError(f"the images of '{request.data}' are of no class, so that nothing can be learned from them.")
+    if request.known is not None:  # before anything reads a row
+        known = known_of(request.known, splits["fit"].classes, splits["fit"].name, settings.seed)
+        splits = {name: only_known(relabelled(dataset, known)) for name, dataset in splits.items()}
+    _check_detector(request)
     wanted = int(request.options.get("canaries") or 0)
     canaries = draw_canaries(splits["fit"], wanted, settings.seed) if wanted else None
     if canaries is not None:
@@ -147,6 +178,7 @@ def plan(request: Request, settings: Settings) -> Planned:
         "digest": fit.digest,
         "test_digest": splits["test"].digest,
         "split_seed": SPLIT_SEED,
+        **({"known": list(fit.known)} if fit.known else {}),
     }
     if source is not None:
         source.check(fit)
@@ -156,6 +188,24 @@ def plan(request: Request, settings: Settings) -> Planned:
             warn(f"'{source.path.name}' was trained privately; the new checkpoint promises nothing.")
     job = _job(request, arch, settings, schedule, {"data": data, **_parent(source)}, fit)
     return Planned(request, arch, schedule, splits, data, job, canaries, source)
+
+
+def _check_detector(request: Request) -> None:
+    """Refuse detectors that the checkpoint could not have, or should not."""
+    asked = request.rejecting
+    if asked is None:
+        return
+    name = asked.spec.name
+    if request.is_uncertain and name not in OF_PROBABILITIES:
+        raise UsageError(
+            f"the detector {name} asks for one network's features or logits, and {request.recipe.name} makes a "
+            f"distribution over networks; take one of {', '.join(OF_PROBABILITIES)}."
+        )
+    if request.is_private and is_fitted(name):
+        raise UsageError(
+            f"the detector {name} would put what the network makes of single training images into a private "
+            "checkpoint; take msp, max-logit, energy or entropy."
+        )
 
 
 def _schedule(request: Request, settings: Settings, rows: int) -> Schedule:
@@ -187,12 +237,14 @@ def _job(
     }
     if request.freeze:
         extra["freeze"] = list(request.freeze)
+    if request.rejecting is not None:
+        extra["detector"] = request.rejecting.record
     whole = replace(settings, batch_size=schedule.batch_size)
     libraries = ("opacus",) if request.is_private else ()
     job = make_job("train", request.recipe, parents, whole, block=0, extra=extra, libraries=libraries)
     usual = PRIVATE_BATCH if request.is_private else DEFAULT_BATCH
     chosen = (request.epochs, schedule.batch_size, schedule.physical_batch, settings.seed, request.shape)
     changed = bool(request.recipe.changed) or "=" in (request.arch or "")
-    more = (request.precision, request.source, request.freeze)
-    default = (*chosen, *more) == (DEFAULT_EPOCHS, usual, usual, 0, None, "float32", None, ())
+    more = (request.precision, request.source, request.freeze, request.known, request.detector)
+    default = (*chosen, *more) == (DEFAULT_EPOCHS, usual, usual, 0, None, "float32", None, (), None, None)
     return Job(job.document, suffix=changed or not default)

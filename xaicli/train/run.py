@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from xaicli.files.checkpoint import CheckpointMeta, read_meta, write_checkpoint
+from xaicli.files.checkpoint import Checkpoint, CheckpointMeta, read_meta, write_checkpoint
 from xaicli.files.record import Record, artifact_record, plain_record
 from xaicli.models.arch import build_network
 from xaicli.models.classifier import Classifier
+from xaicli.models.detectors.table import is_fitted
+from xaicli.models.head import find_head
 from xaicli.models.load import lay_out
 from xaicli.models.state import state_arrays
 from xaicli.run.device import memory_guard, prepare
@@ -25,11 +27,14 @@ from xaicli.train.freezing import freeze
 from xaicli.train.judge import Judge
 from xaicli.train.loop import Pixels, train_model
 from xaicli.train.plan import Planned, Request, plan
+from xaicli.train.private.record import THRESHOLD
 from xaicli.train.private.secret import Secret
 from xaicli.train.private.start import Start, start_private
 from xaicli.train.private.statement import statement
+from xaicli.train.rejecting import fit_rejection, rehearse
 from xaicli.train.savepoint import Savepoint, clear_away, find_savepoint
 from xaicli.train.state import random_devices
+from xaicli.train.uncertain import make_uncertain
 
 
 def train(request: Request, settings: Settings) -> Iterator[Record]:
@@ -106,6 +111,9 @@ def _fit(
     torch.manual_seed(schedule.seed)
     classifier = lay_out(Classifier(_network(planned), mean, std, fit.classes, fit.shape), device)
     freeze(classifier, request.freeze)
+    if (asked := request.rejecting) is not None and is_fitted(asked.spec.name):
+        rehearse(asked, find_head(classifier.eval()), planned.rows)
+    uncertain = make_uncertain(classifier, planned.arch, request.recipe, len(fit))
     private = _private(planned, classifier, savepoint)
     judge = Judge(planned.splits["val"], attack, schedule.seed)
     text = f"train {fit.name} {planned.arch.slug} {request.recipe.name}"
@@ -118,11 +126,16 @@ def _fit(
         metrics |= Judge(planned.splits["test"], attack, schedule.seed, prefix="test_").figures(classifier)
     if private is not None:
         metrics |= {name: private.record[name] for name in ("epsilon", "delta")}
-    replaced = private.replaced if private is not None else ()
+    changes = uncertain.changes
+    if private is not None:
+        changes = replace(changes, norms=(*changes.norms, *private.replaced))
+    privacy = private.record if private is not None else None
+    if privacy is not None and asked is not None:
+        privacy = {**privacy, "not_covered": [*privacy["not_covered"], THRESHOLD]}
     meta = CheckpointMeta(
         job=job.document,
         job_id=job.id,
-        arch=replace(planned.arch, norms=(*planned.arch.norms, *replaced)).record,
+        arch=replace(planned.arch, changes=changes).record,
         classes=fit.classes,
         shape=fit.shape,
         mean=mean,
@@ -133,11 +146,19 @@ def _fit(
         metrics=metrics,
         history=tuple(training.history),
         threat={"norm": attack.norm, "eps": attack.eps} if attack else None,
-        privacy=private.record if private is not None else None,
+        privacy=privacy,
+        posterior=uncertain.posterior,
         lineage=(*(source.meta.lineage if source is not None else ()), job.document),
         versions=job.document["versions"],
     )
-    return meta, state_arrays(classifier) | (planned.canaries.arrays if planned.canaries is not None else {})
+    tensors = state_arrays(classifier) | (planned.canaries.arrays if planned.canaries is not None else {})
+    if asked is None:
+        return meta, tensors
+    with savepoint.judging(training):
+        rejection = fit_rejection(asked, Checkpoint(Path(), "", meta, tensors), planned.splits, device)
+    say(rejection.line)
+    meta = replace(meta, rejection=rejection.record, metrics={**metrics, **rejection.metrics})
+    return meta, tensors | rejection.arrays
 
 
 def _network(planned: Planned) -> nn.Module:

@@ -13,9 +13,10 @@ from xaicli.errors import InputError, UsageError
 from xaicli.files.checkpoint import CheckpointMeta, read_checkpoint
 from xaicli.files.sources import gather
 from xaicli.models.arch import Arch, arch_from_record, build_network, parse_arch
+from xaicli.models.changes import Changes
 from xaicli.models.classifier import Classifier
 from xaicli.models.head import find_head
-from xaicli.models.load import load_classifier
+from xaicli.models.load import load_classifier, ordinary
 from xaicli.models.state import fit_state
 from xaicli.run.progress import say
 
@@ -53,7 +54,7 @@ class Source:
         state, fresh = self.classifier.network.state_dict(), network.state_dict()
         if dataset.classes != self.meta.classes:
             say(f"the last layer of '{self.path.name}' begins anew, because the data has other classes.")
-            head = f"{find_head(self.classifier).name}."
+            head = f"{find_head(self.classifier.around(ordinary(self.classifier.network))).name}."
             state |= {name: tensor for name, tensor in fresh.items() if name.startswith(head)}
         fit_state(network, state, f"'{self.path}'")
         return network
@@ -70,7 +71,7 @@ def read_source(name: str, arch: str | None) -> Source:
         raise UsageError(f"--from '{name}' holds {len(artifacts)} checkpoints; name the one to start from.")
     checkpoint = read_checkpoint(artifacts[0].path)
     own = arch_from_record(checkpoint.meta.arch, f"'{checkpoint.path}'", arch)
-    if arch is not None and parse_arch(arch).identity != replace(own, norms=()).identity:
+    if arch is not None and parse_arch(arch).identity != replace(own, changes=Changes()).identity:
         raise UsageError(f"--from '{name}' is of the architecture {own}, not {arch}; leave --arch out.")
     return Source(
         checkpoint.path, checkpoint.id, checkpoint.meta, own, load_classifier(checkpoint, arch=arch, uncertain=True)

@@ -26,7 +26,7 @@ from xaicli.train.watchdog import DROP
 _COUNTS = (
     "epoch",
     "step",
-    "loss_sum",
+    "sums",
     "rows",
     "lr",
     "history",
@@ -47,7 +47,7 @@ class Training:
     average: AveragedModel | None
     epoch: int = 1  # that goes on, from 1
     step: int = 0  # steps done in it
-    loss_sum: float = 0.0  # over the rows done in it
+    sums: dict[str, float] = field(default_factory=dict)  # of the loss and its terms, over the rows done in it
     rows: int = 0
     lr: float = 0.0  # of the last step
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -65,13 +65,7 @@ class Training:
 
         options: the recipe's, of which lr, momentum, ... are used here. `replays` wants something kept between steps.
         """
-        optimizer = torch.optim.SGD(
-            classifier.parameters(),
-            lr=options["lr"],
-            momentum=options["momentum"],
-            weight_decay=options["weight_decay"],
-            nesterov=bool(options["momentum"]),
-        )
+        optimizer = _optimizer(classifier, options)
         rate = learning_rate(options["schedule"], optimizer, steps)
         training = cls(classifier, optimizer, rate, _average(classifier, options["ema"]))
         if "replays" in options:
@@ -88,17 +82,18 @@ class Training:
         """What an epoch is judged by and leaves behind: the averaged classifier, if there is one."""
         return cast(Classifier, self.average.module) if self.average is not None else self.classifier
 
-    def count(self, loss: float, rows: int) -> None:
-        """Note the mean loss of some rows. Raises InputError if it is not finite."""
-        if not math.isfinite(loss):
+    def count(self, losses: Mapping[str, float], rows: int) -> None:
+        """Note the mean `loss` of some rows, and of its terms. Raises InputError if it is not finite."""
+        if not math.isfinite(losses["loss"]):
             raise InputError(f"the training diverged in epoch {self.epoch}: the loss is not finite; lower lr.")
-        self.loss_sum += loss * rows
+        for name, loss in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + loss * rows
         self.rows += rows
 
     @property
-    def loss(self) -> float:
-        """The mean over the rows done in this epoch; 0 without any."""
-        return self.loss_sum / max(self.rows, 1)
+    def losses(self) -> dict[str, float]:
+        """The means over the rows done in this epoch; a loss of 0 without any."""
+        return {name: total / max(self.rows, 1) for name, total in self.sums.items()} or {"loss": 0.0}
 
     def update(self) -> None:
         """Take the step for which gradients have been collected."""
@@ -123,7 +118,7 @@ class Training:
         if watched is not None:
             self.history[-1]["watched_accuracy"] = watched
             self._watch(watched)
-        self.epoch, self.step, self.loss_sum, self.rows = self.epoch + 1, 0, 0.0, 0
+        self.epoch, self.step, self.sums, self.rows = self.epoch + 1, 0, {}, 0
 
     def _watch(self, accuracy: float) -> None:
         if accuracy < self.good_accuracy - DROP:
@@ -172,7 +167,8 @@ class Training:
         for number, parameter in enumerate(self._parameters()):
             for name, tensor in _below(f"optimizer.{number}", tensors).items():
                 # of the parameter's memory layout: in another one, sums could round differently
-                mine = torch.empty_like(parameter, dtype=tensor.dtype)
+                same = tensor.shape == parameter.shape
+                mine = torch.empty_like(parameter, dtype=tensor.dtype) if same else torch.empty_like(tensor)
                 _fill(mine, tensor)
                 self.optimizer.state[parameter][name] = mine
 
@@ -232,6 +228,19 @@ def _fill(mine: Tensor, given: Tensor) -> None:
         raise ValueError(f"{given.dtype} {list(given.shape)} where {mine.dtype} {list(mine.shape)} is needed")
     with torch.no_grad():
         mine.copy_(given)
+
+
+def _optimizer(classifier: Classifier, options: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """SGD, or Adam for a recipe that has no momentum to give it."""
+    if "momentum" not in options:
+        return torch.optim.Adam(classifier.parameters(), lr=options["lr"])
+    return torch.optim.SGD(
+        classifier.parameters(),
+        lr=options["lr"],
+        momentum=options["momentum"],
+        weight_decay=options["weight_decay"],
+        nesterov=bool(options["momentum"]),
+    )
 
 
 def _average(classifier: Classifier, decay: float) -> AveragedModel | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from xaicli.models.classifier import Classifier
+from xaicli.train.batch import Loss
 from xaicli.train.order import Order
 from xaicli.train.precision import asked_in
 
@@ -29,16 +32,22 @@ class Gradients(Protocol):
         """Put the model into training mode."""
         ...
 
-    def add(self, loss: Tensor, share: float) -> float:
-        """Add the gradient of what the recipe returned for this share of the batch; gives the mean loss."""
+    def add(self, loss: Loss, share: float) -> dict[str, float]:
+        """Add the gradient of what the recipe returned for this share of the batch; gives the mean `loss`.
+
+        Beside it, the means of its terms, if the recipe named any.
+        """
         ...
 
     def finish(self, step: int) -> None:
         """Make what was collected, which may be nothing, the gradient of this step of the whole training, from 0."""
         ...
 
-    def told(self, loss: float, steps: int) -> dict[str, float]:
-        """What the history says about an epoch: its mean loss is given, and the steps done since the first epoch."""
+    def told(self, losses: Mapping[str, float], steps: int) -> dict[str, float]:
+        """What the history says about an epoch.
+
+        losses: the epoch's means of what `add` gave. steps: done since the first epoch.
+        """
         ...
 
 
@@ -67,14 +76,16 @@ class Mean:
         """Put the classifier into training mode."""
         self._classifier.train()
 
-    def add(self, loss: Tensor, share: float) -> float:
-        """Go backward through a loss that is one number."""
-        (loss * share).backward()  # type: ignore[no-untyped-call]
-        return loss.item()
+    def add(self, loss: Loss, share: float) -> dict[str, float]:
+        """Go backward through a loss that is one number, or through the sum of its terms."""
+        terms = loss if isinstance(loss, Mapping) else {}
+        whole = torch.stack([*terms.values()]).sum() if isinstance(loss, Mapping) else loss
+        (whole * share).backward()  # type: ignore[no-untyped-call]
+        return {"loss": whole.item(), **{name: term.item() for name, term in terms.items()}}
 
     def finish(self, step: int) -> None:
         """The gradients have been added up already."""
 
-    def told(self, loss: float, steps: int) -> dict[str, float]:
-        """The mean loss."""
-        return {"loss": loss}
+    def told(self, losses: Mapping[str, float], steps: int) -> dict[str, float]:
+        """The mean loss and its terms."""
+        return dict(losses)

@@ -9,8 +9,8 @@ from torch import nn
 
 from tests.nets import classify
 from tests.train.test_recipes import VAL, stripes
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
+from xaicli.specs import parse_spec
 from xaicli.train.judge import Judge
 from xaicli.train.loop import Pixels, Schedule, train_model
 from xaicli.train.private.budget import Budget

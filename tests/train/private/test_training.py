@@ -16,9 +16,9 @@ from xaicli.data.open import open_data
 from xaicli.errors import InputError, StoppedError, UsageError
 from xaicli.files.checkpoint import read_checkpoint, read_meta
 from xaicli.files.resume import read_resume
-from xaicli.methods import parse_spec
 from xaicli.models.load import load_classifier
 from xaicli.run.settings import Settings
+from xaicli.specs import parse_spec
 from xaicli.train.plan import Request
 from xaicli.train.private.accountant import Mechanism, epsilon_of
 from xaicli.train.private.secret import Secret

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xaicli.models.classifier import Classifier
+from xaicli.train.batch import Loss
 from xaicli.train.private.budget import Budget
 from xaicli.train.private.clipped import Clipped
 from xaicli.train.private.secret import Secret
@@ -74,10 +75,11 @@ class Noisy:
         """Put the model into training mode."""
         self.model.train()
 
-    def add(self, loss: Tensor, share: float) -> float:
+    def add(self, loss: Loss, share: float) -> dict[str, float]:
         """Add the clipped gradients of the rows whose losses, one an image, are given."""
+        assert isinstance(loss, Tensor)
         self._clipped.add(loss)
-        return loss.mean().item()
+        return {"loss": loss.mean().item()}
 
     def finish(self, step: int) -> None:
         """Add the noise, also to nothing: that a batch was empty must not show."""
@@ -86,7 +88,7 @@ class Noisy:
             noise = scale * self._secret.normal(step, name, weight)
             weight.grad = (noise if weight.grad is None else weight.grad + noise) / self._budget.batch_size
 
-    def told(self, loss: float, steps: int) -> dict[str, float]:
+    def told(self, losses: Mapping[str, float], steps: int) -> dict[str, float]:
         """Epsilon so far, if there is any; never the loss, which is a figure of the rows without noise."""
         epsilon = self._budget.after(steps)
         return {"epsilon": epsilon} if math.isfinite(epsilon) else {}

@@ -21,6 +21,7 @@ NOT_COVERED = (
     "number and digest of the training images",
     "rounding of floating-point numbers",
 )
+THRESHOLD = "the threshold of the detector, which private held-out images set"
 
 
 def privacy_record(
