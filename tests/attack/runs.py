@@ -8,10 +8,10 @@ from torch import Tensor
 
 from xaicli.attack.engine import Attacked
 from xaicli.attack.runner import runner
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls
 from xaicli.run.random import Stream
+from xaicli.specs import parse_spec
 
 
 def attacked(

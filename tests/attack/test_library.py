@@ -20,9 +20,10 @@ from xaicli.attack.library.borrowed import Borrowed
 from xaicli.attack.runner import most_forwards
 from xaicli.data.dataset import UNKNOWN
 from xaicli.errors import UsageError
-from xaicli.methods import describe, names, parse_spec
+from xaicli.methods import describe, names
 from xaicli.models.classifier import Classifier
 from xaicli.run.random import generator
+from xaicli.specs import parse_spec
 
 BORROWED: dict[str, Borrowed] = {
     name: made for name in names("attack") if isinstance(made := describe("attack", name).load()(), Borrowed)

@@ -20,10 +20,10 @@ from xaicli.attack.runner import runner
 from xaicli.attack.sanity import checks_of, rows_of, sanity
 from xaicli.attack.trial import Louder, Suspect, Trial
 from xaicli.attack.verdicts import Verdict, to_curve
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls
 from xaicli.run.random import Stream
+from xaicli.specs import parse_spec
 
 NET = small_net(seed=1, classes=4, side=8, dtype=torch.float32)
 ROWS = 16

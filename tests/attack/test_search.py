@@ -12,10 +12,10 @@ from tests.nets import classify, small_net, some_images
 from xaicli.attack.engine import Attacked, Engine
 from xaicli.attack.plan import Ask, Samples, Seen, State
 from xaicli.attack.tries import Best, Tries, Try
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls
 from xaicli.run.random import Stream
+from xaicli.specs import parse_spec
 
 NET = small_net(seed=1)
 IMAGES = some_images(24, NET)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xaicli.attack.judging import ATTACKED, ATTACKED_CLEAN, REFUSED, REFUSED_CLEAN
 from xaicli.attack.transfer import transfer_figures
 from xaicli.attack.verdicts import stored_verdicts
 from xaicli.files.columns import Status
@@ -19,7 +20,8 @@ Flags = npt.NDArray[np.bool_]
 def figures(store: Store) -> dict[str, Any]:
     """Clean and robust accuracy and the success rate; with their intervals, by class, by radius and by other models.
 
-    Rows that were wrong on their clean image are errors, but not successes of the attack.
+    Rows that were wrong on their clean image are errors, but not successes of the attack. These figures count what is
+    refused like the rest; those of refusals, and of the draws that were attacked, stand beside them.
     """
     ok = store.column("status") == Status.OK
     if not ok.any():
@@ -28,15 +30,11 @@ def figures(store: Store) -> dict[str, Any]:
     clean = store.column("clean_prediction")[ok] == label
     right = clean & (store.predicted()[ok] == label)
     success = store.column("success")[ok]
+    counted = {"clean_accuracy": clean, "robust_accuracy": right, "success_rate": success[clean]}
+    counted |= _refusals(store, ok, clean, success)
     return {
-        "clean_accuracy": _share(clean),
-        "robust_accuracy": _share(right),
-        "success_rate": _share(success[clean]),
-        "intervals": {
-            "clean_accuracy": _interval(clean),
-            "robust_accuracy": _interval(right),
-            "success_rate": _interval(success[clean]),
-        },
+        **{name: _share(hits) for name, hits in counted.items()},
+        "intervals": {name: _interval(hits) for name, hits in counted.items()},
         "per_class": {
             name: {
                 "n": int(mine.sum()),
@@ -47,11 +45,35 @@ def figures(store: Store) -> dict[str, Any]:
             for number, name in enumerate(store.attributes["classes"])
             if (mine := label == number).any()
         },
+        **_attacked_draws(store, ok, label),
         **_stages(store, ok),
         **_security_curve(store, ok, clean),
         **transfer_figures(store),
         **stored_verdicts(store),
     }
+
+
+def _refusals(store: Store, ok: Flags, clean: Flags, success: Flags) -> dict[str, Flags]:
+    """Of a checkpoint that refuses: how many clean and attacked images are, and which attacks get past that as well.
+
+    The last is over the rows that are right and accepted on their clean image: a success there is wrong and accepted.
+    """
+    if REFUSED not in store.columns:
+        return {}
+    before, after = (store.column(name)[ok] == 1 for name in (REFUSED_CLEAN, REFUSED))
+    return {
+        "clean_refusal_rate": before,
+        "attacked_refusal_rate": after,
+        "accepted_success_rate": (success & ~after)[clean & ~before],
+    }
+
+
+def _attacked_draws(store: Store, ok: Flags, label: Flags) -> dict[str, Any]:
+    """What the networks say that the attack has seen, where others have judged: these are the easier ones to break."""
+    if ATTACKED not in store.columns:
+        return {}
+    clean, attacked = (store.column(name)[ok] == label for name in (ATTACKED_CLEAN, ATTACKED))
+    return {"attacked_draws": {"clean_accuracy": _share(clean), "robust_accuracy": _share(clean & attacked)}}
 
 
 def _stages(store: Store, ok: Flags) -> dict[str, Any]:

@@ -39,12 +39,17 @@ def direction(gradient: Tensor, norm: str, fallback: Callable[[], Tensor]) -> Te
     return gradient.sign() if norm == "linf" else gradient / _rows(length)
 
 
-def project(point: Tensor, centre: Tensor, eps: float, norm: str) -> Tensor:
-    """The nearest point of the eps-ball around the centre clipped to [0, 1]; for l1 of the part of it in the box."""
+def project(point: Tensor, centre: Tensor, eps: float | Tensor, norm: str) -> Tensor:
+    """The nearest point of the eps-ball around the centre clipped to [0, 1]; for l1 of the part of it in the box.
+
+    eps: one, or one a sample, [n].
+    """
     delta = point - centre
     if norm == "l1":
         return project_l1(point, centre, eps)
     if norm == "linf":
+        if isinstance(eps, Tensor):
+            return delta.clamp_(-_rows(eps), _rows(eps)).add_(centre).clamp_(0, 1)
         return delta.clamp_(-eps, eps).add_(centre).clamp_(0, 1)
     length = size(delta, norm)
     shrink = torch.where(length > eps, eps / length, 1.0)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from xaicli.attack.engine import Attacked
+from xaicli.attack.goal import as_judged, reached
 from xaicli.attack.library.distance import distance
 from xaicli.attack.norms import project
-from xaicli.data.dataset import UNKNOWN
 from xaicli.run.calls import Calls, evaluating
 
 LEVELS = 255
@@ -46,20 +46,12 @@ def as_stored(done: Attacked, clean: Tensor, labels: Tensor, norm: str, eps: flo
         rounded = _longer(done.images[rows], clean[rows], factor, norm, radius[rows])
         with evaluating(calls.classifier):
             said = calls.logits(rounded)
-        goal = _reached(said, labels[rows], done.target[rows])
+        goal = reached(said, labels[rows], done.target[rows])
         taken = goal | (factor == LONGER[0])  # what no factor breaks stays what it is, rounded
         images[rows[taken]], logits[rows[taken]] = rounded[taken], said[taken]
         kept[rows] = goal | ~done.success[rows]
-    success = _reached(logits, labels, done.target) & (done.clean_logits.argmax(1) == labels)
-    return replace(
-        done,
-        images=images,
-        logits=logits,
-        success=success,
-        distance=distance(images - clean, norm),
-        stage=torch.where(success, done.stage.clamp(min=1), 0),
-        broken_at=torch.where(success & radius.isfinite(), radius, torch.nan),
-    )
+    found = as_judged(done, done.clean_logits, logits, labels, eps)
+    return replace(found, images=images, distance=distance(images - clean, norm))
 
 
 def _longer(images: Tensor, clean: Tensor, factor: float, norm: str, radius: Tensor) -> Tensor:
@@ -75,12 +67,6 @@ def _longer(images: Tensor, clean: Tensor, factor: float, norm: str, radius: Ten
 
 def _outside(images: Tensor, clean: Tensor, norm: str, eps: Tensor) -> Tensor:
     return distance(images.double() - clean.double(), norm) > eps + TOLERANCE * eps.clamp(min=1)
-
-
-def _reached(logits: Tensor, labels: Tensor, target: Tensor) -> Tensor:
-    """Whether the attack's goal is reached, [n]: another class than the true one, or the one aimed at."""
-    goal = torch.where(target == UNKNOWN, logits.argmax(1) != labels, logits.argmax(1) == target)
-    return goal & logits.isfinite().all(1)
 
 
 def _toward(images: Tensor, clean: Tensor, slack: float) -> Tensor:

@@ -14,10 +14,11 @@ from xaicli.attack.engine import Attacked
 from xaicli.attack.loss import log_odds
 from xaicli.attack.runner import AnyAttack, Runner, runner
 from xaicli.data.dataset import UNKNOWN
-from xaicli.methods import Spec, describe, names
+from xaicli.methods import describe, names
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls, evaluating
 from xaicli.run.random import Stream
+from xaicli.specs import Spec
 
 RADIUS = ("eps", "max_epsilon")
 STEPS = ("steps", "num_iter_set", "nb_iter", "max_iterations", "queries", "n_queries")
