@@ -22,9 +22,10 @@ from tests.models.families import FAMILIES, lively
 from tests.nets import classify, explain_answers, some_images
 from xaicli.errors import XaicliError
 from xaicli.explain.explainer import Explainer
-from xaicli.methods import Spec, describe, names, parse_spec
+from xaicli.methods import describe, names
 from xaicli.models.classifier import Classifier
 from xaicli.models.layers import look
+from xaicli.specs import Spec, parse_spec
 
 README = Path(__file__).parents[2] / "README.md"
 START, END = "<!-- families -->\n", "<!-- /families -->"

@@ -14,11 +14,11 @@ from tests.nets import classify, explain_answers, maps_of, small_net, some_image
 from xaicli.explain.cams import scorecam
 from xaicli.explain.channels import masked_scores
 from xaicli.explain.run import TAILS, Explainer
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.models.layers import find_layer
 from xaicli.models.load import load_checkpoint
 from xaicli.run.blocks import auto_block
+from xaicli.specs import parse_spec
 
 
 def replaced(net: Classifier, layer: int, images: Tensor, output: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from tests.nets import classify, explain_answers, maps_of, small_net, some_image
 from xaicli.explain.cams import gradcam, gradcam_plus_plus
 from xaicli.explain.projections import eigencam
 from xaicli.explain.queries import EXPLAIN
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 
 
 def paper_net():

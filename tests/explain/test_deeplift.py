@@ -14,9 +14,9 @@ from tests.nets import BACKGROUND, Function, classify, explain_answers, linear, 
 from xaicli.errors import UnavailableError
 from xaicli.explain.rescale import Pair, SideBySide
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
 from xaicli.models.canonical import canonical
 from xaicli.models.classifier import Classifier
+from xaicli.specs import parse_spec
 
 
 def draw(*shape: int, seed: int = 5) -> Tensor:

@@ -12,8 +12,8 @@ from tests.nets import classify, explain_answers, maps_of, small_net, some_image
 from xaicli.explain.explanation import Explanation
 from xaicli.explain.fullgrad import bias_of
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
+from xaicli.specs import parse_spec
 
 
 def unsettled(network: nn.Module) -> nn.Module:

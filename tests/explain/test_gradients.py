@@ -11,8 +11,8 @@ from torch import nn
 from tests.nets import Function, classify, explain_answers, linear, maps_of, small_net, some_images
 from xaicli.explain.baselines import make_baseline
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
 from xaicli.run.random import Stream
+from xaicli.specs import parse_spec
 
 
 def weights(seed: int = 3) -> torch.Tensor:

@@ -12,8 +12,8 @@ from tests.nets import background_of_noise, classify, explain_answers, small_net
 from xaicli.errors import UsageError
 from xaicli.explain.background import Background
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
+from xaicli.specs import parse_spec
 
 LAYER = 3  # the second convolution of the small net, 4 channels
 STEPS = 7

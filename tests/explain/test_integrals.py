@@ -19,10 +19,10 @@ from xaicli.explain.explanation import Explanation
 from xaicli.explain.quantity import Target
 from xaicli.explain.queries import EXPLAIN
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
 from xaicli.run.calls import Calls
 from xaicli.run.plan import Answers
 from xaicli.run.random import Stream
+from xaicli.specs import parse_spec
 
 
 def close(actual: torch.Tensor, expected: torch.Tensor, within: float = 1e-12) -> None:

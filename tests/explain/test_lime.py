@@ -10,7 +10,7 @@ from tests.nets import Function, classify, explain_answers, linear, small_net, s
 from xaicli.explain.lime import cosine_weights, ridge
 from xaicli.explain.run import Explainer
 from xaicli.explain.superpixels import segment_means
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 
 
 def test_a_linear_network_is_found_but_for_the_penalty() -> None:

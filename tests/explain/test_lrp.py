@@ -16,9 +16,9 @@ from xaicli.explain.lrp_passes import lrp_rules
 from xaicli.explain.lrp_visit import Rules
 from xaicli.explain.relevance import Walk
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
 from xaicli.models.canonical import canonical
 from xaicli.models.classifier import Classifier
+from xaicli.specs import parse_spec
 
 EVERY = ("composite", "epsilon", "gamma", "alpha-beta", "z-plus")
 

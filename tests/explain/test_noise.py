@@ -7,8 +7,8 @@ import torch
 
 from tests.nets import Function, classify, explain_answers, linear, maps_of, small_net, some_images
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
 from xaicli.run.random import Stream
+from xaicli.specs import parse_spec
 
 
 def close(actual: torch.Tensor, expected: torch.Tensor, within: float = 1e-12) -> None:

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.nets import classify, explain_answers, linear, maps_of, small_net, some_images
 from xaicli.explain.occlusion import spans
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 
 
 def close(actual: torch.Tensor, expected: torch.Tensor, within: float = 1e-12) -> None:

@@ -12,7 +12,7 @@ from tests.nets import explain_answers, linear, maps_of, small_net, some_images
 from xaicli.errors import UnavailableError
 from xaicli.explain.partition import Box, area, halves, inpaint, rounds
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 
 
 def owen(value, box: Box, context: np.ndarray, weight: float, map: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from scipy.ndimage import binary_dilation
 from tests.nets import explain_answers, linear, small_net, some_images
 from xaicli.explain.regions import rank_regions, ranked_map, segment_masks
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 
 
 def slow_ranking(relevance: np.ndarray, masks: list[np.ndarray], least: int) -> tuple[np.ndarray, np.ndarray]:

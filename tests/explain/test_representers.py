@@ -14,8 +14,8 @@ from xaicli.explain.background import Background
 from xaicli.explain.figures import correlation
 from xaicli.explain.refit import augmented, refit
 from xaicli.explain.run import Explainer
-from xaicli.explain.training import Training
-from xaicli.methods import parse_spec
+from xaicli.run.features import Training
+from xaicli.specs import parse_spec
 
 
 def columns_of(text: str, net, images, training: Training | None = None, **how) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from tests.nets import explain_answers, maps_of, small_net, some_images
 from xaicli.errors import UsageError
 from xaicli.explain.rise import conditional_mean, enlarge
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 
 
 def test_all_masks_give_the_exact_conditional_mean() -> None:

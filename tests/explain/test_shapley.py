@@ -14,7 +14,7 @@ from tests.nets import classify, explain_answers, linear, small_net, some_images
 from xaicli.explain.coalitions import kernel_coalitions, shapley_regression, walked_values, walks
 from xaicli.explain.run import Explainer
 from xaicli.explain.shapley import kernel_budget, kernel_sample, kernel_shap
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 
 
 def brute_force(value, players: int) -> np.ndarray:

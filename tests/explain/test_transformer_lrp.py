@@ -13,9 +13,9 @@ from xaicli.errors import UnavailableError
 from xaicli.explain.lrp_passes import attention_rules
 from xaicli.explain.relevance import Walk
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
 from xaicli.models.canonical import canonical
 from xaicli.models.classifier import Classifier
+from xaicli.specs import parse_spec
 
 
 def cut_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from xaicli.cli.completion import complete
 from xaicli.cli.options import Reading, chosen, command
 from xaicli.cli.whole import produce
 from xaicli.errors import UsageError
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 
 EXAMPLES = """
 xaicli explain digits-cnn-standard.safetensors -m gradcam -m ig
@@ -19,6 +19,9 @@ xaicli explain m.safetensors --data shapes:val -m saliency --target label --quan
 xaicli attack m.safetensors -a pgd | xaicli explain - -m gradcam
 xaicli explain m.safetensors -m features --data digits:train -o train.features.h5
 xaicli explain m.safetensors train.features.h5 -m representer -m influence
+xaicli explain digits-cnn-bayesian.safetensors -m gradcam -m ig:draws=50
+xaicli explain open.safetensors -m gradcam -m open-set -o maps/
+xaicli explain open.safetensors -m ig --target unknown -o maps/
 xaicli methods explain
 """
 
@@ -39,7 +42,7 @@ def explain(
             "--method",
             metavar="NAME[:k=v,...]",
             autocompletion=complete("explain"),
-            help="Attribution method; repeatable.",
+            help="Attribution method; repeatable. Of an uncertain checkpoint, draws=N networks are explained (20).",
         ),
     ],
     data: Annotated[
@@ -47,7 +50,11 @@ def explain(
     ] = None,
     target: Annotated[
         str,
-        typer.Option("--target", metavar="T", help="predicted, label, runner-up, least-likely, CLASS or CLASS,CLASS."),
+        typer.Option(
+            "--target",
+            metavar="T",
+            help="predicted, label, runner-up, least-likely, CLASS, CLASS,CLASS, or unknown: why rows are refused.",
+        ),
     ] = "predicted",
     quantity: Annotated[
         str, typer.Option("--quantity", metavar="Q", help="logit, probability, log-probability or margin.")

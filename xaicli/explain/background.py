@@ -13,15 +13,24 @@ from torch import Tensor
 
 from xaicli.data.dataset import Dataset, to_float
 from xaicli.errors import InputError, UsageError
-from xaicli.explain.training import Training, training_features
+from xaicli.explain.training import training_features
 from xaicli.files.artifact import Artifact
 from xaicli.files.parents import Parents
 from xaicli.run.calls import Calls
-from xaicli.run.cases import Case, reopen_data
+from xaicli.run.cases import Case, reopen_known
+from xaicli.run.features import Training
 from xaicli.run.random import generator
 from xaicli.run.settings import Settings
 
 T = TypeVar("T")
+
+
+def no_held_out(_count: int) -> Any:
+    """What a checkpoint that does not say its data can give."""
+    raise UsageError(
+        "the checkpoint does not say what data it was trained on, so no rows are known to be held out; use "
+        "open-set:scale=image."
+    )
 
 
 def no_background(*_asked: object) -> Any:
@@ -37,12 +46,13 @@ class Background:
     """Called with a number, the first so many images of a fixed permutation of the training data (all, if fewer).
 
     load: reads them, [at most count, C, H, W] in [0, 1], in the model's dtype; with a class as second argument, images
-    of that class alone. load_training: the features of all training images. Everything is kept for the run, and none of
-    its forwards are among those of a row.
+    of that class alone. load_training: the features of all training images. load_held_out: reads images of known
+    classes that were held out. Everything is kept for the run, and none of its forwards are among those of a row.
     """
 
     load: Callable[..., Tensor] = no_background
     load_training: Callable[[Calls], Training] = no_background
+    load_held_out: Callable[[int], Tensor] = no_held_out
     _known: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __call__(self, count: int) -> Tensor:
@@ -52,6 +62,18 @@ class Background:
     def of_class(self, label: int, count: int) -> Tensor:
         """The same of one class."""
         return self.once(("images", count, label), lambda: self.load(count, label))
+
+    def held_out(self, count: int) -> Tensor:
+        """So many images, or all, that the model was not trained on."""
+        return self.once(("held out", count), lambda: self.load_held_out(count))
+
+    def apart(self) -> Background:
+        """The same images for another model, whose answers to them are its own."""
+
+        def load(count: int, label: int | None = None) -> Tensor:
+            return self(count) if label is None else self.of_class(label, count)
+
+        return Background(load, self.load_training, self.held_out)
 
     def logits(self, count: int, calls: Calls) -> Tensor:
         """The model's logits [m, K] on the images."""
@@ -75,18 +97,21 @@ def background_of(
 
     stores: of features, of which one may hold those of the training data.
     """
-    recorded = {**dict(case.meta.data or {}), "split": "train"}
-    if not recorded.get("name"):
+    if not case.meta.data_of("train"):
         return Background()
 
     @cache
-    def training() -> Dataset:
-        return reopen_data(recorded, case.meta.shape, parents, settings)
+    def opened(split: str) -> Dataset:
+        return reopen_known(case.meta.data_of(split), case.meta.shape, parents, settings)
 
-    def load(count: int, label: int | None = None) -> Tensor:
-        return torch.as_tensor(draw_images(training(), count, label)).to(calls.device, calls.dtype)
+    def load(count: int, label: int | None = None, split: str = "train") -> Tensor:
+        return torch.as_tensor(draw_images(opened(split), count, label)).to(calls.device, calls.dtype)
 
-    return Background(load, lambda calls: training_features(case, stores, training, calls))
+    return Background(
+        load,
+        lambda calls: training_features(case, stores, lambda: opened("train"), calls),
+        lambda count: load(count, split="val"),
+    )
 
 
 def draw_images(
@@ -94,6 +119,11 @@ def draw_images(
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """The first readable images (of one class) of a permutation fixed per data set: fewer are a subset of more."""
     order = generator(0, f"background:{training.name}").permutation(len(training))
+    if label is not None and label >= len(training.classes):
+        raise UsageError(
+            "no training image is of what is refused; use what does not look at the images of one class, such as "
+            "influence:distribution=all."
+        )
     if label is not None:
         order = order[training.labels[order] == label]
     found = np.zeros((0, *training.shape), dtype=np.float32)

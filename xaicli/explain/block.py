@@ -13,6 +13,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from xaicli.explain.background import Background
+from xaicli.explain.model import Judge
 from xaicli.explain.quantity import Target, score
 from xaicli.run.calls import Answer, Calls
 
@@ -29,6 +30,7 @@ class Block:
     target: Target
     quantity: str
     background: Background = field(default_factory=Background)  # background(100): images of the training data
+    judge: Judge | None = None  # of a checkpoint that refuses rows
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,15 @@ from torch.nn.functional import interpolate
 from xaicli.errors import PluginError
 from xaicli.explain.block import Scored
 from xaicli.explain.contract import check_finite, check_kind, check_needs, held_to_contract
-from xaicli.explain.explanation import Explanation, Figure, Found, Measured
+from xaicli.explain.explanation import Averaged, Explanation, Figure, Found, Measured
+from xaicli.explain.open_set import Judged
 from xaicli.explain.queries import EXPLAIN, anchor_of
 from xaicli.files.columns import Column, Status
-from xaicli.methods import Spec
 from xaicli.models.classifier import Classifier
 from xaicli.models.head import find_head
 from xaicli.models.layers import find_layer
 from xaicli.run.plan import Answers
+from xaicli.specs import Spec
 
 STORAGE = {"float32": "<f4", "float16": "<f2"}
 FACTS: Mapping[str, Callable[[Classifier, Mapping[str, Any]], int]] = {
@@ -51,31 +52,46 @@ class Explainer:
         check_kind(spec.method, self.kind, self.has_maps, self._figures)
         self.reduce = "abs-sum" if "GradientMaps" in returns else "sum"
 
-    def forwards(self, size: int, channels: Callable[[str], int] | None = None, tails: int = 1) -> int:
+    @property
+    def averages(self) -> bool:
+        """Whether its maps of several networks have a mean: what units and training images they rest on has none."""
+        return self.kind == "attributions"
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether it needs to know which rows are refused."""
+        return "judged" in EXPLAIN.below(self.function)
+
+    def forwards(
+        self, size: int, channels: Callable[[str], int] | None = None, tails: int = 1, *, draws: int = 0
+    ) -> int:
         """Planned forwards per row; the anchor that a control map needs for its prediction is counted.
 
         size: the image's pixels. channels: how many a layer has. tails: how many passes through the network above a
-        layer count as one forward.
+        layer count as one forward. draws: how many networks are explained, after each has been asked for the mean
+        prediction.
         """
         methods: list[Any] = [(self.function, self.spec.options)]
         needs = EXPLAIN.below(self.function)
-        extra = 0 if self.anchor in needs else 1
-        return EXPLAIN.planned(methods, size, channels=channels, tails=tails) + extra
+        planned = EXPLAIN.planned(methods, size, channels=channels, tails=tails)
+        return draws * (planned + 1) if draws else planned + (self.anchor not in needs)
 
     def channels(self, image_channels: int) -> int:
         """Channels of the stored map: those of the image if the method answers per channel, else one."""
         return image_channels if self._per_channel else 1
 
     def figures(
-        self, shape: tuple[int, int, int], network: Callable[[], Classifier] | None = None
+        self, shape: tuple[int, int, int], network: Callable[[], Classifier] | None = None, *, several: bool = False
     ) -> tuple[Column, ...]:
         """The columns that the method adds, for images of this shape (C, H, W).
 
-        network: loads it, for a method whose figures depend on it.
+        network: loads it, for a method whose figures depend on it. several: of the mean of several maps.
         """
         known: dict[str, Any] = dict(zip(("channels", "height", "width"), shape, strict=True)) | self.spec.options
         columns = []
         for name, figure in self._figures.items():
+            if several and figure.each:
+                continue
             wanted = inspect.signature(figure.shape).parameters.keys()
             facts = {k: FACTS[k](network(), self.spec.options) for k in wanted & FACTS.keys()} if network else {}
             row = figure.shape(**{k: value for k, value in {**known, **facts}.items() if k in wanted})
@@ -95,10 +111,13 @@ class Explainer:
             maps = interpolate(maps, size=tuple(images.shape[2:]), mode="bilinear", align_corners=False)
         return replace(found, attribution=maps)
 
-    def columns(self, answers: Answers) -> dict[str, np.ndarray[Any, Any]]:
-        """The store's columns for the block."""
-        found = self.attribution(answers) if self.has_maps else self._answer(answers)
-        scored: Scored = answers.ask(self.anchor, self.spec.options)
+    def columns(self, answers: Answers, averaged: Averaged | None = None) -> dict[str, np.ndarray[Any, Any]]:
+        """The store's columns for the block; averaged: of draws, whose mean prediction the answers are about."""
+        if averaged is not None:
+            found, anchor = averaged.found, "prediction"
+        else:
+            found, anchor = self.attribution(answers) if self.has_maps else self._answer(answers), self.anchor
+        scored: Scored = answers.ask(anchor, self.spec.options)
         logits = scored.logits.float().cpu().numpy()
         columns: dict[str, np.ndarray[Any, Any]] = {"prediction": logits}
         status = np.full(len(logits), Status.OK, dtype=np.uint8)
@@ -109,16 +128,28 @@ class Explainer:
             columns["against"] = scored.against.cpu().numpy().astype(np.uint16)
         if self.has_maps:
             check_finite(self.spec.method, found.attribution, scored.logits)
-            with np.errstate(over="ignore"):  # what does not fit into float16 is infinite, and its row not ok
-                columns["attribution"] = found.attribution.float().cpu().numpy().astype(self._storage, copy=False)
+            columns["attribution"] = self._stored(found.attribution)
+        if averaged is not None:
+            columns["deviation"] = self._stored(averaged.deviation)
         if isinstance(found, Explanation):
             columns["completeness"] = found.completeness.float().cpu().numpy()
         for name in self._figures.keys() & found.figures.keys():
+            if averaged is not None and self._figures[name].each:
+                continue
             columns[name] = found.figures[name].cpu().numpy().astype(self._figures[name].dtype)
-        decisive = ["prediction", "attribution"] if self.has_maps else ["prediction", *self._figures]
+        if answers.ask("block", {}).judge is not None:
+            judged: Judged = answers.ask("judged", {})
+            columns["known_score"] = judged.scores.float().cpu().numpy()
+            columns["refused"] = judged.refused.cpu().numpy().astype(np.uint8)
+        maps = [name for name in ("attribution", "deviation") if name in columns]
+        decisive = ["prediction", *(maps or self._figures)]
         status[~np.all([_finite_rows(columns[name]) for name in decisive], axis=0)] = Status.NON_FINITE
         columns["status"] = status
         return columns
+
+    def _stored(self, maps: Tensor) -> np.ndarray[Any, Any]:
+        with np.errstate(over="ignore"):  # what does not fit into float16 is infinite, and its row not ok
+            return maps.float().cpu().numpy().astype(self._storage, copy=False)
 
     def _answer(self, answers: Answers) -> Any:
         """What the method returns."""

@@ -34,6 +34,7 @@ class Figure:
 
     dtype: str
     shape: Callable[..., tuple[int, ...] | None]
+    each: bool = False  # it belongs to one map, and means nothing for the mean of several
 
 
 ROW = Figure("<f4", lambda: ())
@@ -76,3 +77,11 @@ class Explanation(Measured[M]):
     """Maps, and the gap sum(phi) - (f(x) - f(baseline)) [n]."""
 
     completeness: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Averaged:
+    """The mean map over an uncertain model's draws, its figures and gap averaged likewise, and how far draws differ."""
+
+    found: Measured[Tensor]
+    deviation: Tensor  # as the map, of a sample (n - 1)

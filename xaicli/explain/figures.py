@@ -12,7 +12,10 @@ from xaicli.files.store import Store
 
 
 def figures(store: Store) -> dict[str, Any]:
-    """Forwards per row, the mean gap of a method that promises a sum, what steps a tolerance cost, and more."""
+    """Forwards per row, the mean gap of a method that promises a sum, what steps a tolerance cost, and more.
+
+    refused: the share of the rows that the checkpoint calls UNKNOWN.
+    """
     found: dict[str, Any] = {"forwards_per_row": store.attributes["forwards"]}
     if "completeness" in store.columns:
         gaps = np.abs(store.column("completeness"))
@@ -20,6 +23,9 @@ def figures(store: Store) -> dict[str, Any]:
     if "steps" in store.columns:
         steps = store.column("steps")[store.column("status") == Status.OK]
         found["steps"] = {"mean": float(steps.mean()), "max": int(steps.max())} if len(steps) else None
+    if "refused" in store.columns:
+        refused = store.column("refused")[store.column("status") == Status.OK]
+        found["refused"] = float(refused.mean()) if len(refused) else None
     if store.kind == "representer":
         found |= _representer(store)
     return found

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xaicli.explain.block import Block, Scored
 from xaicli.explain.explanation import ChannelMaps, Figure, Measured, stores
 from xaicli.explain.passes import output_of
 from xaicli.explain.quantity import score
 from xaicli.explain.turns import answers_in_turn
+from xaicli.models.watch import output_in
 from xaicli.run.calls import Answer, Calls
 from xaicli.run.plan import forwards
 from xaicli.signatures import Count
@@ -111,27 +111,12 @@ def expert_pass(block: Block, unit_influence: Tensor, *, layer: str = "auto", ex
 
     def ask(images: Tensor, weights: Tensor) -> Answer:
         images = images.requires_grad_()
-        with _seen(module) as outputs:
+        with output_in(module) as outputs:
             block.calls.classifier(images)
         return torch.autograd.grad((weights[:, :, None, None] * grid.maps(outputs[0])).sum(), images)
 
     (gradient,) = block.calls.each(ask, block.images, weights)
     return ExpertPass(chosen, gradient)
-
-
-@contextmanager
-def _seen(module: nn.Module) -> Iterator[list[Tensor]]:
-    """The layer's output during a forward, differentiable down to the image."""
-    outputs: list[Tensor] = []
-
-    def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        outputs[:] = [output.clone()]  # the layers above may change it in place
-
-    handle = module.register_forward_hook(hook)
-    try:
-        yield outputs
-    finally:
-        handle.remove()
 
 
 @stores("influence", influence=UNITS, experts=EXPERTS)

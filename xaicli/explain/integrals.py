@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -100,7 +101,7 @@ def blur_ig(
     return Explanation(blur_path.attribution, _gap(blur_path.attribution, prediction, blur_path.start_score))
 
 
-@stores(regions=LABELS)
+@stores(regions=replace(LABELS, each=True))
 def xrai(
     black_and_white_pass: PathPass, prediction: Scored, image: Tensor, *, steps: Count = 50
 ) -> Explanation[PixelMaps]:

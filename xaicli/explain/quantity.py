@@ -10,8 +10,10 @@ from torch import Tensor
 
 from xaicli.data.dataset import UNKNOWN
 from xaicli.errors import UsageError, nearest
+from xaicli.run.classes import class_number
 
 RULES = ("predicted", "label", "runner-up", "least-likely")
+REFUSAL = "unknown"  # what a checkpoint's detector says, in the place of a class
 QUANTITIES = ("logit", "probability", "log-probability", "margin")
 NONE = UNKNOWN  # `against` of a row that is explained without a contrast
 
@@ -39,13 +41,20 @@ class Target:
         return target, torch.full_like(labels, self.against)
 
 
+def asks_refusal(text: str, classes: Sequence[str]) -> bool:
+    """Whether --target asks for what the detector says; a class of that name wins."""
+    return text == REFUSAL and text not in classes
+
+
 def parse_target(text: str, classes: Sequence[str]) -> Target:
-    """Read --target: a rule, a class, or CLASS,CLASS for the contrast of two logits.
+    """Read --target: a rule, a class, CLASS,CLASS for the contrast of two logits, or `unknown` for the refusal.
 
     An exact index or name wins; `name:...` forces a name. UsageError names the nearest class.
     """
     if text in RULES and text not in classes:
         return Target(text)
+    if asks_refusal(text, classes):
+        return Target(text, len(classes))  # the output behind the classes' own
     if "," in text and text not in classes:
         first, _, second = text.partition(",")
         return Target(text, parse_class(first, classes), parse_class(second, classes))
@@ -54,17 +63,7 @@ def parse_target(text: str, classes: Sequence[str]) -> Target:
 
 def parse_class(text: str, classes: Sequence[str]) -> int:
     """A class by index or name."""
-    text = text.strip()
-    if text.startswith("name:"):
-        text = text.removeprefix("name:")
-    elif text.isdecimal() and int(text) < len(classes):
-        return int(text)
-    if text in classes:
-        return list(classes).index(text)
-    hint = nearest(text, [*classes, *RULES])
-    raise UsageError(
-        f"'{text}' is no class of this checkpoint.{hint} Name one of its {len(classes)} classes or an index."
-    )
+    return class_number(text, classes, "this checkpoint", (*RULES, REFUSAL))
 
 
 def check_quantity(quantity: str, target: Target) -> None:
@@ -73,6 +72,8 @@ def check_quantity(quantity: str, target: Target) -> None:
         raise UsageError(
             f"--quantity '{quantity}' is unknown.{nearest(quantity, QUANTITIES)} Use {', '.join(QUANTITIES)}."
         )
+    if target.rule == REFUSAL and quantity != "logit":
+        raise UsageError(f"a refusal is a score and has no --quantity {quantity}; leave --quantity out.")
     if target.against != NONE and quantity != "logit":
         raise UsageError(f"a contrast of two classes explains logits, not --quantity {quantity}; leave --quantity out.")
 

@@ -14,8 +14,8 @@ from xaicli.explain.figures import correlation
 from xaicli.explain.last_layer import FeaturePass
 from xaicli.explain.quantity import NONE
 from xaicli.explain.refit import CHUNK, Refit, augmented, refit
-from xaicli.explain.training import Training
 from xaicli.run.calls import Answer
+from xaicli.run.features import Training
 from xaicli.signatures import Count, Positive
 
 NUMBERS = Figure("<u8", lambda k: (k,))

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from xaicli.data.dataset import Dataset
-from xaicli.errors import InputError
+from xaicli.data.dataset import UNKNOWN, Dataset
 from xaicli.files.artifact import Artifact
-from xaicli.files.columns import Status
 from xaicli.files.store import open_store
 from xaicli.run.calls import Calls
 from xaicli.run.cases import Case, describe_data
-from xaicli.run.inputs import Inputs
+from xaicli.run.features import READ_ROWS, Training, compute_training, usable_rows
 from xaicli.run.job import versions
-from xaicli.run.progress import Progress, warn
-
-READ_ROWS = 256
-
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """What the model makes of the training images, as far as they are readable."""
-
-    index: Tensor  # int64 [n], the row in the training split
-    labels: Tensor  # int64 [n], 65535 unknown
-    logits: Tensor  # [n, K]
-    features: Tensor  # [n, D]
+from xaicli.run.progress import warn
 
 
 def training_features(
@@ -43,15 +25,23 @@ def training_features(
         if ours and store.parents.get("checkpoint") == case.checkpoint.id:
             reason = other_numbers(store, case, training, calls)
             if reason is None:
-                return read_training(store)
+                return _of_known_classes(read_training(store))
             warn(f"'{store.path.name}' {reason}; the training features are computed anew.")
     return compute_training(training(), calls)
+
+
+def _of_known_classes(training: Training) -> Training:
+    """Without the rows of classes that the checkpoint does not know, which `explain` maps all the same."""
+    known = training.labels != UNKNOWN
+    return Training(*(part[known] for part in (training.index, training.labels, training.logits, training.features)))
 
 
 def other_numbers(store: Artifact, case: Case, training: Callable[[], Dataset], calls: Calls) -> str | None:
     """Why a store of features does not hold what this run would compute; None if it does."""
     job, recorded = store.job, dict(case.meta.data or {})
     data = {"name": recorded.get("name"), "split": "train", "digest": recorded.get("digest")}
+    if "known" in recorded:
+        data["known"] = recorded["known"]
     if data["digest"] is None:
         data = describe_data(training())
     if "images" in store.parents or store.parents.get("data") != data:
@@ -72,31 +62,4 @@ def read_training(artifact: Artifact) -> Training:
     with open_store(artifact.path) as store:
         step = max(READ_ROWS, (1 << 24) // (4 * store.shape("features")[1]))
         parts = [store.read(slice(start, start + step), names) for start in range(0, len(store), step)]
-    return _joined(parts, artifact.path.name)
-
-
-def compute_training(training: Dataset, calls: Calls) -> Training:
-    """The features of every image, in the order of the data, with a progress bar; none is a forward of any row."""
-    asking, inputs = calls.apart(), Inputs(training, np.arange(len(training)))
-    parts: list[dict[str, Any]] = []
-    with Progress(f"training features ({training.name}:{training.split})", len(training)) as progress:
-        for start in range(0, len(training), READ_ROWS):
-            rows = inputs.load(start, min(start + READ_ROWS, len(training)))
-            images = torch.as_tensor(rows.pixels).to(calls.device, calls.dtype)
-            logits, features = (part.cpu().numpy() for part in asking.features(images))
-            finite = np.isfinite(logits).all(1) & np.isfinite(features).all(1)
-            status = np.where(finite, rows.status, Status.NON_FINITE)
-            found = {"index": rows.index, "label": rows.labels, "prediction": logits, "features": features}
-            parts.append({**found, "status": status})
-            progress.advance(len(rows))
-    return _joined(parts, f"{training.name}:{training.split}")
-
-
-def _joined(parts: Sequence[dict[str, Any]], name: str) -> Training:
-    """All usable rows."""
-    whole = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    usable = whole["status"] == Status.OK
-    if not usable.any():
-        raise InputError(f"'{name}' has no usable training image; restore that data.")
-    index, label = (torch.as_tensor(whole[key][usable].astype(np.int64)) for key in ("index", "label"))
-    return Training(index, label, *(torch.as_tensor(whole[key][usable]) for key in ("prediction", "features")))
+    return usable_rows(parts, artifact.path.name)

@@ -100,6 +100,13 @@ class Moments:
         return self._squares / self.terms
 
     @property
+    def deviation(self) -> Tensor:
+        """The terms' standard deviation, as of a sample; NaN for a single term."""
+        if self.terms == 1:
+            return torch.full_like(self.mean, float("nan"))
+        return (self._squares / (self.terms - 1)).sqrt()
+
+    @property
     def standard_error(self) -> Tensor:
         """The standard error of the mean, from the unbiased variance; NaN for a single term."""
         if self.terms == 1:
