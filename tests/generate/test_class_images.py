@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from tests.generate.making import made
 from tests.nets import linear, small_net, some_images
 from xaicli.data.dataset import Dataset, Images
 from xaicli.errors import InputError
-from xaicli.generate.ascend import ascend
 from xaicli.generate.class_images import class_images
 from xaicli.generate.starts import block_average, gaussian_draw, given_draw, make_starts, noise_draw
-from xaicli.run.calls import Calls
 from xaicli.run.random import Stream, generator
 
 
@@ -42,7 +41,7 @@ def test_on_a_linear_model_every_step_goes_along_the_weights() -> None:
     net = linear(w)
     start = torch.full((2, 1, 5, 5), 0.5, dtype=torch.float64)
     target = torch.tensor([0, 1])
-    done = ascend(class_images(steps=3, step=0.05, eps=1.0), Calls(net, batch_size=4), start, target, None)
+    done = made(class_images(steps=3, step=0.05, eps=1.0), net, start, target, batch_size=4)
     unit = w[target] / w[target].flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     exact = start + 0.15 * unit
     assert torch.equal(done.images, (exact * 255).round() / 255)
@@ -53,7 +52,7 @@ def test_on_a_linear_model_every_step_goes_along_the_weights() -> None:
     torch.testing.assert_close(done.loss[:, 3], -done.score, rtol=0, atol=0)
     torch.testing.assert_close(done.logits, net(done.images), rtol=0, atol=1e-12)
     torch.testing.assert_close(done.score, done.logits.gather(1, target[:, None]).squeeze(1), rtol=0, atol=0)
-    held = ascend(class_images(steps=9, step=0.05, eps=0.1), Calls(net, batch_size=4), start, target, None)
+    held = made(class_images(steps=9, step=0.05, eps=0.1), net, start, target, batch_size=4)
     assert torch.equal(held.images, ((start + 0.1 * unit) * 255).round() / 255)  # the ball holds
 
 
@@ -63,17 +62,17 @@ def test_only_guided_pixels_move_and_in_proportion() -> None:
     guide = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
     guide[0, 0, 1, 1:3] = torch.tensor([1.0, 0.5], dtype=torch.float64)
     ascent = class_images(steps=1, step=0.3, eps=1.0)
-    done = ascend(ascent, Calls(linear(w), batch_size=2), start, torch.tensor([1]), guide)
+    done = made(ascent, linear(w), start, torch.tensor([1]), guide, batch_size=2)
     push = w[1] * guide[0]
     assert torch.equal(done.images[0], ((start[0] + 0.3 * push / push.norm()) * 255).round() / 255)
-    nothing = ascend(ascent, Calls(linear(w), batch_size=2), start, torch.tensor([1]), guide * 0)
+    nothing = made(ascent, linear(w), start, torch.tensor([1]), guide * 0, batch_size=2)
     assert torch.equal(nothing.images, (start * 255).round() / 255)
 
 
 def test_cross_entropy_objective_and_defaults_by_size() -> None:
     net = small_net()
     start, target = some_images(3, net), torch.tensor([2, 0, 1])
-    done = ascend(class_images(steps=4, objective="cross-entropy"), Calls(net), start, target, None)
+    done = made(class_images(steps=4, objective="cross-entropy"), net, start, target)
     torch.testing.assert_close(
         done.score, -cross_entropy(net(done.images), target, reduction="none"), rtol=0, atol=1e-12
     )
@@ -88,13 +87,13 @@ def test_neighbours_do_not_change_a_bit_and_batch_size_none_to_1e_9() -> None:
     net = small_net()
     start, target = some_images(7, net), torch.arange(7) % 3
     ascent = class_images(steps=5, step=0.2)
-    whole = ascend(ascent, Calls(net, batch_size=4), start, target, None)
+    whole = made(ascent, net, start, target, batch_size=4)
     rows = [5, 0, 3]
-    part = ascend(ascent, Calls(net, batch_size=4), start[rows], target[rows], None)
+    part = made(ascent, net, start[rows], target[rows], batch_size=4)
     for name in ("images", "logits", "score", "loss"):
         assert torch.equal(getattr(part, name), getattr(whole, name)[rows])
     for size in (1, 3, 32):
-        other = ascend(ascent, Calls(net, batch_size=size), start, target, None)
+        other = made(ascent, net, start, target, batch_size=size)
         torch.testing.assert_close(other.loss[:, :-1], whole.loss[:, :-1], rtol=0, atol=1e-9)
 
 
@@ -108,8 +107,8 @@ def test_gaussian_starts_have_the_mean_and_covariance_of_the_class() -> None:
         rng = generator(3, f"class-images:gaussian:{label}", 5)
         small = mean + rng.standard_normal(20) @ deviations + 0.01 * rng.standard_normal(8)
         whole = small.reshape(2, 2, 2).repeat(4, 1).repeat(4, 2)[:, :6, :6].clip(0, 1)
-        assert draw(5, label) == pytest.approx(whole, abs=1e-7)
-    drawn = np.stack([draw(row, 1)[:, ::4, ::4].ravel() for row in range(3000)])
+        assert draw(label, 5) == pytest.approx(whole, abs=1e-7)
+    drawn = np.stack([draw(1, row)[:, ::4, ::4].ravel() for row in range(3000)])
     pooled = block_average(training.pixels[training.labels == 1].astype(np.float64)).reshape(20, -1)
     cov = np.cov(pooled, rowvar=False) + 1e-4 * np.eye(8)
     assert np.abs(drawn.mean(0) - pooled.mean(0)).max() < 4 * np.sqrt(cov.max() / 3000)
@@ -126,7 +125,7 @@ def test_block_averages_repeat_the_edge_of_a_block_that_is_not_full() -> None:
 
 
 def test_noise_and_given_starts() -> None:
-    assert np.array_equal(noise_draw((2, 6, 6), 9)(4, 1), Stream(9, "class-images:noise", (4,)).uniform((2, 6, 6))[0])
+    assert np.array_equal(noise_draw((2, 6, 6), 9, "s")(1, 4), Stream(9, "s:1", (4,)).uniform((2, 6, 6))[0])
     images = data(5)
     draw = given_draw(images, 3)
     starts = make_starts(
@@ -134,7 +133,7 @@ def test_noise_and_given_starts() -> None:
         name="x",
         digest="",
         classes=("a", "b"),
-        wanted=[1, 0],
+        driven=[1, 0],
         each=3,
         shape=(2, 6, 6),
         begun=images.index[:3] + 10,
@@ -144,7 +143,7 @@ def test_noise_and_given_starts() -> None:
     assert starts.origin.tolist() == [10, 11, 12, 10, 11, 12]
     assert np.array_equal(starts.read([1, 4]).pixels, images.pixels[[1, 1]])
     free = make_starts(
-        noise_draw((2, 6, 6), 0), name="n", digest="", classes=("a", "b"), wanted=[0], each=2, shape=(2, 6, 6)
+        noise_draw((2, 6, 6), 0, "s"), name="n", digest="", classes=("a", "b"), driven=[0], each=2, shape=(2, 6, 6)
     )
     assert free.origin.tolist() == [-1, -1]
     with pytest.raises(InputError, match="has 5 rows"):

@@ -13,13 +13,16 @@ from xaicli.cli.options import Reading, command
 from xaicli.cli.whole import produce
 from xaicli.errors import UsageError
 from xaicli.files.record import MAP_KINDS, Record
-from xaicli.methods import parse_spec
 from xaicli.run.settings import Settings
+from xaicli.specs import parse_spec
 
 EXAMPLES = """
 xaicli generate shapes-cnn-adversarial.safetensors -g class-images --png
-xaicli generate standard.safetensors robust.safetensors -g class-images --classes circle,star --per-class 5 -o images/
-xaicli explain robust.safetensors -m gradcam | xaicli generate - -g class-images:guide=mask --png
+xaicli generate standard.safetensors robust.safetensors -g class-images --classes circle,star --png -o images/
+xaicli explain robust.safetensors -m influence -n 200 | xaicli generate - -g class-images:guide=experts --png
+xaicli generate standard.safetensors robust.safetensors -g inversion --per-class 1 --png -o inverted/
+xaicli generate robust.safetensors -g feature-visualisation:parameterisation=maco,objective=channel,units=0,1,2 --png
+xaicli generate robust.safetensors -g counterfactual:target=star,confidence=0.9 --classes circle --png
 """
 
 
@@ -48,7 +51,9 @@ def generate(
     classes: Annotated[
         str | None, typer.Option("--classes", metavar="LIST", help="Classes by name or index; all by default.")
     ] = None,
-    png: Annotated[bool, typer.Option("--png", help="A contact sheet beside each store: rows are classes.")] = False,
+    png: Annotated[
+        bool, typer.Option("--png", help="A contact sheet beside each store, and one of all checkpoints.")
+    ] = False,
     *,
     common: Reading,
 ) -> int:
@@ -64,12 +69,16 @@ def generate(
     request = Request(found, specs, classes)
 
     def work(settings: Settings) -> Iterator[Record]:
+        made = []
         for record in generate(request, settings):
-            if png and record["kind"] == "images":
-                from xaicli.report.sheet import write_sheet
-
-                write_sheet(Path(record["path"]))
+            if record["kind"] == "images":
+                made.append(Path(record["path"]))
             yield record
+        if png and made:
+            from xaicli.files.parents import Parents
+            from xaicli.report.generated import write_sheets
+
+            write_sheets(made, Parents(found, settings.parents), settings)
 
     given = found.of_kind("checkpoint") or found.of_kind(*MAP_KINDS)
     results = len(specs) * max(len(given), 1)

@@ -1,7 +1,7 @@
 """Where generated images begin: seeds that look like a class's training images, noise, or given images.
 
 Starts are a data set like any other (row i is image i), so that generation goes through the same block loop as
-everything.
+everything. A start depends on what is driven and its number alone, not on what else is asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from xaicli.data.dataset import Dataset, Images, Positions, to_float
+from xaicli.data.dataset import UNKNOWN, Dataset, Images, Positions, to_float
 from xaicli.errors import InputError
 from xaicli.run.random import Stream, generator
 
@@ -21,25 +21,30 @@ POOL = 4  # training images are averaged over 4x4 blocks before their Gaussian i
 JITTER = 1e-4
 READ_ROWS = 256
 
-Draw = Callable[[int, int], npt.NDArray[np.float32]]  # (row, class) -> [C, H, W]
+Draw = Callable[[int, int], npt.NDArray[np.float32]]  # (class or unit, number) -> [C, H, W]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Starts(Dataset):
-    """One start per image to be made; its label is the class to be driven."""
+    """One start per image to be made; its label is the class to be driven, if it is one."""
 
     draw: Draw
+    driven: npt.NDArray[np.int64]
+    """[N], the number of the class, or of the unit."""
+    number: npt.NDArray[np.int64]
+    """[N], which of its images it is, from 0 on."""
     origin: npt.NDArray[np.int64]
     """[N], row of the image begun from in its store, -1 where there is none."""
 
     def key(self, position: int) -> str:
-        """Class and number, such as `circle-003`."""
-        label = int(self.labels[position])
-        return f"{self.classes[label]}-{int((self.labels[:position] == label).sum()):03d}"
+        """What is driven, and a number, such as `circle-003`."""
+        driven = int(self.driven[position])
+        name = self.classes[driven] if self.labels[position] != UNKNOWN else f"unit{driven:04d}"
+        return f"{name}-{int(self.number[position]):03d}"
 
     def read(self, positions: Positions) -> Images:
         """The starts themselves, float32 in [0, 1]."""
-        pixels = np.stack([self.draw(int(p), int(self.labels[p])) for p in positions])
+        pixels = np.stack([self.draw(int(self.driven[p]), int(self.number[p])) for p in positions])
         return Images(pixels.astype(np.float32), np.ones(len(pixels), dtype=bool))
 
 
@@ -49,14 +54,19 @@ def make_starts(
     name: str,
     digest: str,
     classes: tuple[str, ...],
-    wanted: Sequence[int],
+    driven: Sequence[int],
     each: int,
     shape: Sequence[int],
     begun: npt.NDArray[np.int64] | None = None,
+    units: bool = False,
 ) -> Starts:
-    """`each` starts for every wanted class, class by class. begun: the rows [each] of the images begun from."""
-    labels = np.repeat(np.asarray(wanted, dtype=np.int64), each)
-    origin = np.full(len(labels), -1) if begun is None else np.tile(begun, len(wanted))
+    """`each` starts for every class (or unit) driven, one class after the other.
+
+    begun: the rows [each] of the images begun from. units: what is driven is no class.
+    """
+    all_driven = np.repeat(np.asarray(driven, dtype=np.int64), each)
+    number = np.tile(np.arange(each, dtype=np.int64), len(driven))
+    origin = np.full(len(number), -1) if begun is None else begun[number]
     channels, height, width = shape
     return Starts(
         name=name,
@@ -65,10 +75,12 @@ def make_starts(
         channels=channels,
         height=height,
         width=width,
-        labels=labels,
-        index=np.arange(len(labels), dtype=np.int64),
+        labels=np.full(len(number), UNKNOWN, dtype=np.int64) if units else all_driven.copy(),
+        index=np.arange(len(number), dtype=np.int64),
         digest=digest,
         draw=draw,
+        driven=all_driven,
+        number=number,
         origin=origin.astype(np.int64),
     )
 
@@ -91,9 +103,9 @@ def gaussian_draw(training: Dataset, wanted: Sequence[int], seed: int) -> Draw:
         averaged = _averages(training, label)
         return averaged.mean(0), (averaged - averaged.mean(0)) / np.sqrt(len(averaged) - 1)
 
-    def draw(row: int, label: int) -> npt.NDArray[np.float32]:
+    def draw(label: int, number: int) -> npt.NDArray[np.float32]:
         mean, deviations = fitted(label)
-        rng = generator(seed, f"class-images:gaussian:{label}", row)
+        rng = generator(seed, f"class-images:gaussian:{label}", number)
         small = mean + rng.standard_normal(len(deviations)) @ deviations
         small = small + np.sqrt(JITTER) * rng.standard_normal(len(mean))
         whole = small.reshape(channels, rows, columns).repeat(POOL, axis=1).repeat(POOL, axis=2)[:, :height, :width]
@@ -102,16 +114,16 @@ def gaussian_draw(training: Dataset, wanted: Sequence[int], seed: int) -> Draw:
     return draw
 
 
-def noise_draw(shape: Sequence[int], seed: int) -> Draw:
+def noise_draw(shape: Sequence[int], seed: int, stream: str) -> Draw:
     """Uniform noise."""
-    return lambda row, label: Stream(seed, "class-images:noise", (row,)).uniform(shape)[0]
+    return lambda driven, number: Stream(seed, f"{stream}:{driven}", (number,)).uniform(shape)[0]
 
 
 def given_draw(images: Dataset, each: int) -> Draw:
     """The first images of a store, the same ones for every class."""
     if len(images) < each:
         raise InputError(f"{each} starts a class were asked for, but the images store has {len(images)} rows.")
-    return lambda row, label: to_float(images.read([row % each]).pixels)[0]
+    return lambda driven, number: to_float(images.read([number]).pixels)[0]
 
 
 def _averages(training: Dataset, label: int) -> npt.NDArray[np.float64]:
