@@ -12,6 +12,9 @@ from torch import Tensor
 from tests.nets import BACKGROUND, background_of_noise, some_images
 from xaicli.evaluate.again import Asked, Explainers, planned_again
 from xaicli.evaluate.asked import Subject
+from xaicli.evaluate.clustering import Refused
+from xaicli.evaluate.company import Company
+from xaicli.evaluate.known_scores import Detectors
 from xaicli.evaluate.metric import name_metrics
 from xaicli.evaluate.neighbours import Piece, TrainingRows
 from xaicli.evaluate.queries import EVALUATE
@@ -20,11 +23,16 @@ from xaicli.evaluate.signed import Signed
 from xaicli.evaluate.temperature import HeldOut
 from xaicli.evaluate.trained import Trained
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
+from xaicli.models.detectors.detector import Detector
+from xaicli.models.detectors.known import known_rows
+from xaicli.models.detectors.logits import max_logit
+from xaicli.models.detectors.table import DETECTORS, fit
 from xaicli.models.layers import find_layer
 from xaicli.run.calls import Calls
 from xaicli.run.plan import Answers
+from xaicli.run.rejection import Rejector
+from xaicli.specs import parse_spec
 
 NONE = 65535
 
@@ -60,6 +68,13 @@ def answers_of(
         "training": training or rows_of_noise(classifier),
         "trained": Trained(labels, torch.arange(len(labels)) % 2 == 0),
         "held_out": HeldOut(lambda calls: 1.5, {}),
+        "judge": calls,
+        "reached": torch.linspace(0, 1, len(images), dtype=torch.float64),
+        "best": torch.linspace(1, 2, len(images), dtype=torch.float64),
+        "company": company_of_noise(calls, images),
+        "origin": torch.arange(len(labels)) % 2,
+        "detectors": Detectors(detectors_of_noise, lambda calls: Rejector(max_logit(), 0.0)),
+        "refused": refused_by_turns(max(index) + 1 if index else len(images)),
     }
     if clean is not None:
         roots["clean"] = clean
@@ -74,6 +89,39 @@ def answers_of(
     if maps is not None:
         extra["explainer"] = 0
     return answers.within({name: root for name, root in extra.items() if root is not None})
+
+
+def company_of_noise(calls: Calls, images: Tensor) -> Company:
+    """What stands beside images that are by turns of two classes: all of it noise."""
+    names = ("given", "real", "copies", "test", "training")
+    sets = {name: some_images(max(len(images), 4), calls.classifier, seed=50 + n) for n, name in enumerate(names)}
+    sets["made"] = images
+    return company_of(calls, sets, torch.arange(len(images)) % 2)
+
+
+def company_of(calls: Calls, sets: Mapping[str, Tensor], classes: Tensor, rows: Tensor | None = None) -> Company:
+    """A company of these images, of which a block holds some rows."""
+
+    def features(name: str) -> Tensor:
+        return calls.apart().features(sets[name])[1].double()
+
+    rows = torch.arange(len(classes)) if rows is None else rows
+    return Company(features, lambda name, rows: sets[name][rows], lambda: iter([sets["training"]]), classes, rows)
+
+
+def detectors_of_noise(calls: Calls) -> dict[str, Detector]:
+    """All detectors, fitted on features and logits that are drawn."""
+    draws, head = torch.Generator().manual_seed(7), calls.head()
+    logits = torch.randn(60, head.layer.out_features, generator=draws).to(calls.dtype)
+    features = torch.rand(60, head.width, generator=draws).to(calls.dtype)
+    known = known_rows(features, logits, logits.argmax(1), head)
+    return {name: fit(name, known, {}) for name in DETECTORS}
+
+
+def refused_by_turns(rows: int) -> Refused:
+    """Rows that are all refused, of three classes by turns, in two clusters by turns; there are forty at least."""
+    every = np.arange(max(rows, 40))
+    return Refused(every, every % 3, lambda rows: every, lambda rows, algorithm, clusters, seed: every % 2)
 
 
 def rows_of_noise(classifier: Classifier) -> TrainingRows:

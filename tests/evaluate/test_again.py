@@ -20,8 +20,8 @@ from xaicli.evaluate.metric import name_metrics, planned_forwards
 from xaicli.evaluate.sources import Source
 from xaicli.explain.run import Explainer
 from xaicli.files.artifact import identify
-from xaicli.methods import parse_spec
 from xaicli.run.calls import Calls
+from xaicli.specs import parse_spec
 
 NET = small_net(side=12)
 IMAGES = some_images(5, NET)

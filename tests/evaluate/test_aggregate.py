@@ -15,7 +15,7 @@ from xaicli.evaluate.concordance import kendall_w
 from xaicli.evaluate.standings import signed_rank
 from xaicli.evaluate.statistics import mean_estimate, proportion_estimate
 from xaicli.files.columns import Status
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 
 ROWS = 50
 SOURCES = (

@@ -15,8 +15,8 @@ from tests.nets import small_net, some_images
 from xaicli import open_store
 from xaicli.evaluate.metric import name_metrics
 from xaicli.evaluate.pairs import pairs, source_columns
-from xaicli.methods import parse_spec
 from xaicli.run.calls import Calls
+from xaicli.specs import parse_spec
 
 NET = small_net(side=12)
 IMAGES = some_images(3, NET)

@@ -12,8 +12,8 @@ from tests.evaluate.questions import answers_of, ask, value
 from tests.nets import small_net, some_images
 from xaicli.evaluate.metric import name_metrics, used_quantity
 from xaicli.explain.baselines import make_baseline
-from xaicli.methods import parse_spec
 from xaicli.run.random import Stream
+from xaicli.specs import parse_spec
 
 NET = small_net(side=16)
 IMAGES = some_images(4, NET)

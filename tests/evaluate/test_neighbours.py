@@ -19,12 +19,12 @@ from tests.nets import linear, small_net, some_images
 from xaicli.data.dataset import to_float
 from xaicli.data.open import open_data
 from xaicli.evaluate.neighbours import Piece, TrainingRows, nearest
-from xaicli.explain.training import Training
 from xaicli.files.checkpoint import read_meta, write_checkpoint
 from xaicli.files.store import open_store
 from xaicli.models.load import load_classifier
 from xaicli.models.state import state_arrays
 from xaicli.run.calls import Calls
+from xaicli.run.features import Training
 
 NET = small_net(5)
 TRAIN = some_images(80, NET, seed=3)
@@ -155,4 +155,5 @@ def test_every_metric_of_a_model_of_unknown_origin_leaves_its_training_data_out(
     said = run_here("evaluate", foreign, "-k", "all", *asked)
     assert said.code == 0, said.err
     metrics = {record["metric"].partition("-")[0] for record in said.records if record["kind"] == "metric"}
-    assert metrics == {"accuracy", "calibration"}  # class-consistency needs that data, and nothing was attacked
+    # class-consistency needs that data, and nothing was attacked
+    assert metrics == {"accuracy", "calibration", "selective"}

@@ -10,7 +10,7 @@ from tests.evaluate.questions import answers_of, value
 from tests.nets import linear, small_net, some_images
 from xaicli.evaluate.metric import name_metrics, planned_forwards
 from xaicli.evaluate.walks import points
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 
 NET = small_net(side=8)
 IMAGES = some_images(3, NET)

@@ -90,3 +90,14 @@ def test_concordance_names_the_explainers_and_their_checkpoint() -> None:
     assert found[0]["parents"] == {"checkpoint": {"id": "a" * 64}, "scores": SCORES}
     assert found[1]["parents"] == {"scores": SCORES}
     assert {record["kind"] for record in found} == {"concordance"}
+
+
+def test_a_figure_of_a_detector_is_named_after_it() -> None:
+    found = records(
+        scores=[entry(0, method="x", detector="msp"), entry(0, method="x"), entry(3, method="x", detector="knn")]
+    )
+    assert [r["name"] for r in found] == ["gradcam: msp", "gradcam", "gradcam: knn"]
+    assert [r.get("detector") for r in found] == ["msp", None, "knn"]
+    store: Any = Stored(SOURCES[:1], {"scores": [entry(0, method="x", detector="msp")]})
+    (alone,) = metric_records(store, [SOURCES[0]["parents"]], SCORES)
+    assert alone["name"] == "msp"

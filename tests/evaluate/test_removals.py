@@ -12,7 +12,7 @@ from xaicli.evaluate.cells import cut
 from xaicli.evaluate.metric import name_metrics, planned_forwards
 from xaicli.evaluate.patches import Patches
 from xaicli.evaluate.subsets import Subsets
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 
 NET = small_net(5, side=8)
 IMAGES = some_images(3, NET)

@@ -15,10 +15,10 @@ from tests.evaluate.questions import answers_of, ask, costs_of, value
 from tests.nets import classify, linear, small_net, some_images
 from xaicli.evaluate.metric import name_metrics, planned_forwards
 from xaicli.evaluate.randomised import Randomisation, layers_in_order, stops
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls
 from xaicli.run.random import Stream
+from xaicli.specs import parse_spec
 
 NET = small_net(side=12)
 IMAGES = some_images(4, NET)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_ood.metrics import aurra
 
-from xaicli.evaluate.selective import area_under_risk, selective_risk
+from xaicli.evaluate.selective import area_under_risk, covered, figures, risk_curve, selective_risk
 
 ROWS = st.lists(st.tuples(st.integers(0, 2).map(float), st.booleans()), min_size=1, max_size=6)
 
@@ -59,3 +59,55 @@ def test_the_interval_is_that_of_resampled_rows() -> None:
     assert area_under_risk(np.ones(1000), right, seed=1).low != found.low
     assert area_under_risk(np.ones(19), right[:19]).low is None
     assert area_under_risk(np.ones(0), right[:0]).value is None
+
+
+NAN = np.nan
+OWN = {
+    "": np.array([9.0, 8, 7, 6, 5, 4, 3, 7.5, 2.5, 8.5]),
+    "right": np.array([1.0, 1, 0, 1, 1, 0, 0, NAN, NAN, NAN]),
+    "origin": np.array([0.0, 0, 0, 0, 0, 0, 0, 1, 1, 2]),
+    "kept": np.array([1.0, 1, 1, 1, 0, 0, 0, 1, 0, 1]),
+}
+FACTS = {"unknown": [{"name": "left-out"}, {"name": "noise"}]}
+
+
+def said(own: dict[str, np.ndarray], coverage: float | None) -> dict[str, float | None]:
+    (found,) = figures([own], [FACTS], {"coverage": coverage}, 0)
+    return {f"{one.part}@{one.against}".strip("@"): one.estimate.value for one in found}
+
+
+def test_figures_at_the_stored_threshold() -> None:
+    risks = [0, 0, 1 / 3, 1 / 4, 1 / 5, 2 / 6, 3 / 7]
+    assert said(OWN, None) == {
+        "": pytest.approx(np.mean(risks)),
+        "forced-accuracy": 4 / 7,
+        "coverage": 4 / 7,
+        "accuracy": 3 / 4,
+        "unknown-refused@left-out": 1 / 2,
+        "unknown-refused@noise": 0,
+    }
+    never = {**OWN, "kept": np.full(10, NAN)}  # nothing says when to refuse
+    assert [*said(never, None)] == ["", "forced-accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("coverage", "answered", "refused"), [(0.6, 5, 1 / 2), (2 / 7, 2, 1), (1.0, 7, 1 / 2), (1e-9, 1, 1)]
+)
+def test_figures_at_an_asked_coverage(coverage: float, answered: int, refused: float) -> None:
+    found = said(OWN, coverage)
+    assert found["coverage"] == pytest.approx(answered / 7)
+    assert found["accuracy"] == pytest.approx(OWN["right"][:answered].mean())
+    assert found["unknown-refused@left-out"] == refused
+
+
+def test_rows_that_are_as_sure_as_the_last_are_answered_too() -> None:
+    scores = np.array([3.0, 2, 2, 1])
+    assert covered(scores, scores, 0.5).tolist() == [1, 1, 1, 0] and covered(scores, scores, 0.0).tolist() == [0] * 4
+
+
+def test_the_curve_of_a_record_ends_at_the_share_of_errors() -> None:
+    confidence, right = np.arange(1000.0), np.arange(1000) % 4 > 0
+    curve = risk_curve(confidence, right)
+    assert len(curve) == 100 and curve[-1] == [1.0, 0.25] and curve[0] == [0.001, 0.0]
+    assert risk_curve(confidence[:3], right[:3]) == [[1 / 3, 0.0], [2 / 3, 0.0], [1.0, pytest.approx(1 / 3)]]
+    assert risk_curve(confidence[:0], right[:0]) == []

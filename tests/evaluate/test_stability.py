@@ -11,8 +11,8 @@ import torch
 from tests.evaluate.questions import answers_of, ask, costs_of, value
 from tests.nets import Function, classify, linear, small_net, some_images
 from xaicli.evaluate.metric import name_metrics, planned_forwards
-from xaicli.methods import parse_spec
 from xaicli.run.random import Stream
+from xaicli.specs import parse_spec
 
 NET = small_net()
 IMAGES = some_images(4, NET)

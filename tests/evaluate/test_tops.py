@@ -10,8 +10,8 @@ from tests.evaluate.questions import answers_of, ask
 from tests.nets import linear, small_net, some_images
 from xaicli.evaluate.metric import name_metrics, planned_forwards
 from xaicli.explain.baselines import make_baseline
-from xaicli.methods import parse_spec
 from xaicli.run.random import Stream
+from xaicli.specs import parse_spec
 
 NET = small_net(side=10)
 IMAGES = some_images(5, NET)

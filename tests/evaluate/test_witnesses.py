@@ -216,7 +216,7 @@ def test_other_metrics_keep_their_own_rows_and_all_takes_what_there_is(
     write_checkpoint(here / "foreign.safetensors", held.tensors, replace(held.meta, data=None))
     assert call("evaluate", "foreign.safetensors", "-k", "membership").code == 2
     said = call("evaluate", "foreign.safetensors", "--data", "digits", "-k", "all", "-n", "40", "-o", "f/")
-    assert {name.partition("-")[0] for name in metrics(said)} == {"accuracy", "calibration"}
+    assert {name.partition("-")[0] for name in metrics(said)} == {"accuracy", "calibration", "selective"}
 
 
 def test_canaries_of_other_numbers_are_audited_apart_and_are_no_shadows(

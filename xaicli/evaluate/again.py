@@ -15,9 +15,11 @@ from torch import Tensor
 
 from xaicli.evaluate.asked import Subject
 from xaicli.evaluate.reduce import reduce_maps
+from xaicli.explain.averaged import Draw, averaged
 from xaicli.explain.background import Background
 from xaicli.explain.block import Block
 from xaicli.explain.explainer import Explainer
+from xaicli.explain.model import Judge
 from xaicli.explain.quantity import Target
 from xaicli.explain.queries import EXPLAIN
 from xaicli.run.calls import Calls
@@ -44,7 +46,8 @@ class Explainers:
     """The root: explainers of the same classes of some rows by the same model, and the maps that their stores hold.
 
     maps: one [n, H, W] for each, reduced. index: the rows' numbers in their data set, to which random numbers belong.
-    calls: another model than the subject's.
+    calls: another model than the subject's. draws: the networks whose maps are averaged, where the subject's model is
+    the mean prediction of several. judge: of a checkpoint that refuses rows.
     """
 
     asked: Sequence[Asked]
@@ -52,14 +55,12 @@ class Explainers:
     index: tuple[int, ...]
     background: Background = field(default_factory=Background)
     calls: Calls | None = None
+    draws: Sequence[Draw] = ()
+    judge: Judge | None = None
 
     def of(self, calls: Calls) -> Explainers:
-        """The same, asked about another model that knows the same training images."""
-
-        def load(count: int, label: int | None = None) -> Tensor:
-            return self.background(count) if label is None else self.background.of_class(label, count)
-
-        return replace(self, calls=calls, background=Background(load))
+        """The same, asked about another model that knows the same training images; which rows are refused stays."""
+        return replace(self, calls=calls, background=self.background.apart())
 
     def about(self, subject: Subject, only: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """Every explainer's number and its maps [n, C, H, W] of the subject's images and classes; only: of one.
@@ -72,14 +73,24 @@ class Explainers:
         index = self.index * (len(subject.images) // len(self.index))
         target = Target("label", against=int(subject.against[0]))  # the classes are handed over in the place of labels
         for quantity, seed in dict.fromkeys((asked.quantity, asked.seed) for asked in self.asked):
-            block = Block(calls, subject.images, subject.target, target, quantity, self.background)
+            block = Block(calls, subject.images, subject.target, target, quantity, self.background, self.judge)
             answers = Answers(EXPLAIN, {"block": block}, seed=seed, index=index)
-            for number, asked in enumerate(self.asked):
-                if (asked.quantity, asked.seed) == (quantity, seed) and only in (None, number):
-                    maps = asked.explainer.attribution(answers).attribution
-                    yield number, (maps.half() if asked.half else maps).to(subject.images.dtype)
+            mine = {
+                number: asked
+                for number, asked in enumerate(self.asked)
+                if (asked.quantity, asked.seed) == (quantity, seed) and only in (None, number)
+            }
+            found = self._found([asked.explainer for asked in mine.values()], answers, subject.target)
+            for (number, asked), maps in zip(mine.items(), found, strict=True):
+                yield number, (maps.half() if asked.half else maps).to(subject.images.dtype)
         if calls is not subject.calls:
             subject.calls.forwards += calls.forwards - before
+
+    def _found(self, explainers: Sequence[Explainer], answers: Answers, target: Tensor) -> Iterator[Tensor]:
+        """Their maps, means over the draws where there are any."""
+        if not self.draws:
+            return (explainer.attribution(answers).attribution for explainer in explainers)
+        return (one.found.attribution for one in averaged(explainers, answers, target, self.draws))
 
     def reduced(self, subject: Subject, only: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """The same, reduced as the stores' maps are, [n, H, W]."""

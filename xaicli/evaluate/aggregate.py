@@ -16,10 +16,10 @@ from xaicli.evaluate.metric import Metric, name_metrics, used_quantity
 from xaicli.evaluate.pairs import summarise_pairs
 from xaicli.evaluate.standings import Standing, stand
 from xaicli.evaluate.statistics import Estimate, Values, mean_estimates, proportion_estimate
-from xaicli.evaluate.whole import Together
-from xaicli.files.columns import Status
+from xaicli.evaluate.whole import Figure, Together
+from xaicli.files.columns import UNKNOWN_LABEL, Status
 from xaicli.files.merge import MergedRows
-from xaicli.methods import recorded_spec
+from xaicli.specs import recorded_spec
 
 SIGNS = {"lower": -1, "higher": 1}
 BY_CLASS = ("accuracy", "robust-accuracy")
@@ -43,12 +43,14 @@ def summarise_scores(rows: MergedRows) -> dict[str, str]:
     scores: list[Entry] = []
     agreement: list[Entry] = []
     rankings: dict[int, dict[str, list[float | None]]] = {group: {} for group in range(len(groups))}
+    known = ok & (rows.column("label") < UNKNOWN_LABEL) if "open" in job else ok
     for metric in metrics:
+        counted = ok if metric.is_open else known
         if metric.together is not None:
-            scores += _together(metric, metric.together, rows, ok)
+            scores += _together(metric, metric.together, rows, counted)
             continue
         for label in () if metric.is_paired else metric.columns:
-            columns = [rows.column(f"sources/{number}/{label}")[ok] for number in range(len(sources))]
+            columns = [rows.column(f"sources/{number}/{label}")[counted] for number in range(len(sources))]
             estimates = _estimates(metric, columns, job["seed"])
             standings: dict[int, Standing] = {}
             for group, members in enumerate(groups):
@@ -70,7 +72,7 @@ def summarise_scores(rows: MergedRows) -> dict[str, str]:
                         "proportion": metric.is_proportion,
                         **asdict(estimates[number]),
                         **asdict(standings[number]),
-                        **_by_class(metric, columns[number], rows, ok),
+                        **_by_class(metric, columns[number], rows, counted),
                     }
                 )
     for group, members in enumerate(groups):
@@ -98,24 +100,38 @@ def _together(metric: Metric, together: Together, rows: MergedRows, ok: npt.NDAr
         {part: rows.column(f"sources/{n}/{name}")[ok] for part, name in zip(parts, metric.columns, strict=True)}
         for n in range(len(sources))
     ]
-    facts = job.get("trained") or job["held_out"]
-    found = together(columns, facts, metric.spec.options, job["seed"])
+    found = together(columns, _facts(metric, job), metric.spec.options, job["seed"])
     return [
         {
             "source": number,
             "method": sources[number]["method"],
-            "metric": f"{metric.label}-{figure.part}" if figure.part else metric.label,
+            "metric": _name(metric, figure),
             "quantity": used_quantity(metric),
             "options": metric.spec.record,
             "better": figure.better,
             "proportion": figure.proportion,
             **asdict(figure.estimate),
             **asdict(Standing()),
+            **({"detector": figure.detector} if figure.detector else {}),
             **({"details": dict(figure.details)} if figure.details else {}),
         }
         for number, figures in enumerate(found)
         for figure in figures
     ]
+
+
+def _name(metric: Metric, figure: Figure) -> str:
+    own = f"{metric.label}-{figure.part}" if figure.part else metric.label
+    return f"{own}@{figure.against}" if figure.against else own
+
+
+def _facts(metric: Metric, job: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What a metric needs to know of each source beyond its rows, as the job says."""
+    if metric.is_open:
+        shared = {key: value for key, value in job["open"].items() if key != "detectors"}
+        return [{**shared, "detector": detector} for detector in job["open"]["detectors"]]
+    found: Sequence[Mapping[str, Any]] = job.get("trained") or job.get("card") or job["held_out"]
+    return found
 
 
 def _by_class(metric: Metric, values: Values, rows: MergedRows, ok: npt.NDArray[np.bool_]) -> Entry:

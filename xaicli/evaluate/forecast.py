@@ -16,18 +16,19 @@ Network = Callable[[Source], Classifier]
 
 
 def forecast(metrics: Sequence[Metric], sources: Sequence[Source], size: int, asking: Asking, network: Network) -> int:
-    """Forwards per row of all metrics over all sources, for images of so many pixels.
+    """Forwards per row of all metrics over all sources, for images of so many pixels; of draws, all networks count.
 
     asking, network: how a source's explainer is asked again, and its model; called only where a metric needs it.
     """
-    groups: dict[tuple[str, str], list[Source]] = {}
+    groups: dict[tuple[object, str], list[Source]] = {}
     for source in sources:
-        groups.setdefault((source.checkpoint.id, str(source.artifact.job["target"])), []).append(source)
+        groups.setdefault((source.model, str(source.artifact.job["target"])), []).append(source)
     total = 0
     for members in groups.values():
         facts = [costs(source, members, size, asking, network) for source in members]
-        total += planned_forwards(metrics, 0, size, facts=facts[0])
-        total += sum(planned_forwards(metrics, 1, size, 0, facts=own) for own in facts)
+        found = planned_forwards(metrics, 0, size, facts=facts[0])
+        found += sum(planned_forwards(metrics, 1, size, 0, facts=own) for own in facts)
+        total += found * (members[0].question.draws or 1)
     return total
 
 

@@ -15,7 +15,7 @@ from xaicli.evaluate.temperature import HeldOut, fit_temperature
 from xaicli.files.columns import Status
 from xaicli.files.parents import Parents
 from xaicli.run.calls import Calls
-from xaicli.run.cases import Case, describe_data, reopen_data
+from xaicli.run.cases import Case, describe_data, reopen_known
 from xaicli.run.inputs import Inputs
 from xaicli.run.progress import Progress, warn
 from xaicli.run.selection import select
@@ -42,10 +42,10 @@ def held_out(case: Case, parents: Parents, settings: Settings) -> HeldOut:
 
 def _inputs(case: Case, parents: Parents, settings: Settings) -> Inputs:
     """At most 5,000 rows of the validation split, fewer where fewer are judged."""
-    recorded = dict(case.meta.data or {})
-    if not recorded.get("name") or case.meta.recipe is None:
+    recorded = case.meta.data_of("val")
+    if not recorded or case.meta.recipe is None:
         raise UsageError("nothing says which images its training has not seen; judge one that was trained here.")
-    dataset = reopen_data({**recorded, "split": "val"}, case.meta.shape, parents, settings)
+    dataset = reopen_known(recorded, case.meta.shape, parents, settings)
     chosen = select(dataset, replace(settings, limit=min(settings.limit or MOST_ROWS, MOST_ROWS)))
     inputs = Inputs(dataset, chosen)
     if _share_rows(inputs, case.inputs):

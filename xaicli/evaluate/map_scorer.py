@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,12 @@ from xaicli.evaluate.queries import EVALUATE
 from xaicli.evaluate.reduce import reduce_maps
 from xaicli.evaluate.signed import Signed
 from xaicli.evaluate.sources import Source
+from xaicli.explain.averaged import Draw
 from xaicli.explain.background import Background
+from xaicli.explain.model import Judge, Opened, Question
 from xaicli.explain.quantity import Target
 from xaicli.explain.run import answers_for
 from xaicli.files.columns import Status
-from xaicli.models.load import load_classifier
 from xaicli.run.blocks import Columns
 from xaicli.run.calls import Calls
 from xaicli.run.device import prepare
@@ -33,6 +35,19 @@ from xaicli.run.settings import Settings
 
 OWN = ("attribution", "completeness")
 """What is read of a store beside its rows' identity, where it has it."""
+
+
+Key = tuple[str, int, Question]
+
+
+@dataclass(frozen=True, eq=False)
+class Asking:
+    """One open model: what metrics ask, and what explainers are asked again with."""
+
+    calls: Calls
+    background: Background
+    draws: Sequence[Draw]
+    judge: Judge | None
 
 
 class MapScorer:
@@ -47,22 +62,27 @@ class MapScorer:
         reduce: str,
         background: Callable[[Source, Calls], Background],
     ) -> None:
-        device = prepare(settings)
         self.sources = sources
         self.metrics = [metric for metric in metrics if not metric.is_paired]
         self.paired = [metric for metric in metrics if metric.is_paired]
         self.settings, self.reduce = settings, reduce
-        self.calls: dict[str, Calls] = {}
-        self.backgrounds: dict[str, Background] = {}
-        for source in sources:
-            id = source.checkpoint.id
-            if id not in self.calls:
-                classifier = load_classifier(source.checkpoint.path, device=device, arch=settings.arch)
-                self.calls[id] = Calls(classifier, batch_size=settings.call_rows)
-                self.backgrounds[id] = background(source, self.calls[id])
-        self.masks = masks if any("mask" in metric.needs for metric in metrics) else None
         needs_again = any("explainers" in metric.needs for metric in metrics)
         self.asked = [source.asked(reduce, settings.seed) for source in sources] if needs_again else []
+        judges = any(asked.explainer.asks_judge for asked in self.asked)
+        device = prepare(settings)
+        opened: dict[tuple[str, int], Opened] = {}
+        self.models: dict[Key, Asking] = {}
+        for source in sources:
+            id, seed, question = source.model
+            if source.model not in self.models:
+                here = opened.setdefault(
+                    (id, seed), Opened(source.checkpoint.path, replace(settings, seed=seed), device)
+                )
+                model = here.model(question)
+                data = background(source, model.calls)
+                draws = [Draw(calls, data.apart()) for calls in model.draws]
+                self.models[source.model] = Asking(model.calls, data, draws, here.judge if judges else None)
+        self.masks = masks if any("mask" in metric.needs for metric in metrics) else None
         self.index = sources[0].store.column("index").astype(np.int64)
 
     def score(self, rows: Rows) -> tuple[Columns, Columns]:
@@ -104,9 +124,9 @@ class MapScorer:
         return columns
 
     def _groups(self, held: Sequence[Columns]) -> list[list[int]]:
-        """For every source the numbers of those that explain the same classes of these rows by the same checkpoint."""
+        """For every source the numbers of those that explain the same classes of these rows by the same model."""
         keys = [
-            (source.checkpoint.id, one["target"].tobytes(), one["against"].tobytes())
+            (source.model, one["target"].tobytes(), one["against"].tobytes())
             for source, one in zip(self.sources, held, strict=True)
         ]
         return [[number for number, key in enumerate(keys) if key == own] for own in keys]
@@ -122,8 +142,8 @@ class MapScorer:
 
     def _answers(self, group: Sequence[int], held: Columns, rows: Rows, maps: Sequence[Tensor]) -> Answers:
         """Answers that the sources of a group share."""
-        id = self.sources[group[0]].checkpoint.id
-        calls = self.calls[id]
+        asking = self.models[self.sources[group[0]].model]
+        calls = asking.calls
         index = tuple(int(number) for number in rows.index)
         subject = Subject(
             calls,
@@ -134,7 +154,7 @@ class MapScorer:
         roots: dict[str, object] = {"subject": subject, "labels": torch.as_tensor(rows.labels).to(calls.device)}
         if self.asked:
             here = [self.asked[number] for number in group], [maps[number] for number in group]
-            roots["explainers"] = Explainers(*here, index, self.backgrounds[id])
+            roots["explainers"] = Explainers(*here, index, asking.background, draws=asking.draws, judge=asking.judge)
         return Answers(EVALUATE, roots, seed=self.settings.seed, index=index)
 
     def _all_maps(self, where: npt.NDArray[np.int64], rows: Rows) -> list[Tensor]:
@@ -143,7 +163,7 @@ class MapScorer:
 
     def _signed(self, source: Source, where: npt.NDArray[np.int64], rows: Rows) -> Signed:
         """The source's maps as they were made."""
-        calls, gap = self.calls[source.checkpoint.id], None
+        calls, gap = self.models[source.model].calls, None
         if source.control is not None:
             answers = answers_for(rows, calls, Target("predicted"), "logit", self.settings.seed)
             maps = source.control.attribution(answers).attribution
@@ -160,5 +180,5 @@ class MapScorer:
         return reduce_maps(signed.values, usual if self.reduce == "auto" else self.reduce)
 
     def _masks(self, rows: Rows) -> Tensor | None:
-        device = next(iter(self.calls.values())).device
+        device = next(iter(self.models.values())).calls.device
         return None if self.masks is None else torch.as_tensor(self.masks.read(rows)).to(device)

@@ -7,23 +7,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from xaicli.errors import InputError, UsageError
+from xaicli.errors import InputError, UnavailableError, UsageError, XaicliError
 from xaicli.evaluate.aggregate import summarise_scores
 from xaicli.evaluate.forecast import forecast
 from xaicli.evaluate.layout import scores_layout
-from xaicli.evaluate.map_scorer import MapScorer
-from xaicli.evaluate.metric import Metric, name_metrics, title
+from xaicli.evaluate.map_scorer import Key, MapScorer
+from xaicli.evaluate.metric import Metric, name_metrics, title, used_quantity
 from xaicli.evaluate.object_masks import find_masks
 from xaicli.evaluate.reduce import REDUCTIONS
 from xaicli.evaluate.sources import Source, common_index, find_sources, open_rows
 from xaicli.evaluate.subject import EVERY, Judged, Request
 from xaicli.explain.background import Background, background_of
+from xaicli.explain.model import example
 from xaicli.files.artifact import Artifact
 from xaicli.files.checkpoint import read_meta
 from xaicli.files.parents import Parents
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
-from xaicli.models.load import load_classifier
 from xaicli.run.blocks import Result, auto_block
 from xaicli.run.calls import Calls
 from xaicli.run.cases import Case, open_placed
@@ -33,8 +32,10 @@ from xaicli.run.job import make_job
 from xaicli.run.produce import Compute, Group, Planned
 from xaicli.run.selection import choose
 from xaicli.run.settings import Settings
+from xaicli.specs import parse_spec
 
 WITH_MASKS = ("pointing-game", "relevance-mass")
+OTHER_MODELS = {"randomisation", "shifted_changes"}  # queries that change the model's weights
 
 
 def judge_maps(
@@ -50,6 +51,7 @@ def judge_maps(
         if named != recorded:
             raise UsageError(f"'{first.path.name}' explains rows of '{recorded}', not of '{named}'; leave --data out.")
     sources = find_sources(artifacts, parents)
+    metrics = _fit_to_models(metrics, request, sources)
     index = common_index(sources)
     dataset, original = open_rows(first, parents, settings)
     chosen = choose(
@@ -104,15 +106,36 @@ def judge_maps(
 
 def _network(settings: Settings) -> Callable[[Source], Classifier]:
     """Loads a source's model on the CPU, once, for what only it knows."""
-    known: dict[str, Classifier] = {}
+    known: dict[Key, Classifier] = {}
 
     def load(source: Source) -> Classifier:
-        id = source.checkpoint.id
-        if id not in known:
-            known[id] = load_classifier(source.checkpoint.path, arch=settings.arch)
-        return known[id]
+        if source.model not in known:
+            known[source.model] = example(source.checkpoint.path, settings, source.question)
+        return known[source.model]
 
     return load
+
+
+def _fit_to_models(metrics: Sequence[Metric], request: Request, sources: Sequence[Source]) -> list[Metric]:
+    """The metrics that make sense for what is explained; an error for one that does not, unless all were asked for."""
+    refusals = {source.question.refusal for source in sources}
+    if len(refusals) > 1:
+        raise UsageError("some of these stores explain refusals and others classes; judge them in two commands.")
+    unfit: dict[str, XaicliError] = {}
+    for metric in metrics:
+        name, quantity = metric.spec.name, used_quantity(metric)
+        if any(refusals) and quantity not in (None, "logit"):
+            unfit[metric.label] = UsageError(
+                f"'{name}' looks at a {quantity}, which a refusal does not have; use quantity=logit, or leave it out."
+            )
+        if any(source.question.averages for source in sources) and not OTHER_MODELS.isdisjoint(metric.needs):
+            unfit[metric.label] = UnavailableError(
+                f"'{name}' asks a changed model, which the draws of an uncertain one are not; explain with draws=0, or "
+                "leave it out."
+            )
+    if unfit and EVERY not in request.metrics:
+        raise next(iter(unfit.values()))
+    return [metric for metric in metrics if metric.label not in unfit]
 
 
 def _stem(artifact: Artifact) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 
 from xaicli.errors import UsageError
 from xaicli.evaluate.direction import Better, better
-from xaicli.evaluate.queries import EVALUATE
+from xaicli.evaluate.queries import EVALUATE, OF_UNKNOWN_ROWS
 from xaicli.evaluate.scores import Curves, Scores
 from xaicli.evaluate.whole import Together
-from xaicli.methods import Spec
 from xaicli.run.plan import Answers, Function
+from xaicli.specs import Spec
 
 FEW = 8  # metrics that progress lists by name
 
@@ -45,6 +45,11 @@ class Metric:
     def is_paired(self) -> bool:
         """Whether it compares two explainers, and is asked of each pair."""
         return "other" in self.needs
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it looks at rows of classes that the model does not know."""
+        return not OF_UNKNOWN_ROWS.isdisjoint(self.needs)
 
     @property
     def columns(self) -> list[str]:

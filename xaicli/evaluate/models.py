@@ -15,7 +15,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> Hits:
 
     Undefined for rows without a true class.
     """
-    return Hits(_right(logits, labels))
+    return Hits(right(logits, labels))
 
 
 def robust_accuracy(logits: Tensor, labels: Tensor) -> Hits:
@@ -24,7 +24,7 @@ def robust_accuracy(logits: Tensor, labels: Tensor) -> Hits:
     Images that were wrong before the attack count as errors. Over several stores of one checkpoint the worst case of
     each row counts.
     """
-    return Hits(_right(logits, labels))
+    return Hits(right(logits, labels))
 
 
 SSIM_WINDOW = 11  # pixels of the Gaussian window, sigma 1.5
@@ -58,6 +58,7 @@ def _ssim(image: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> flo
     return float(structural_similarity(image, other, channel_axis=0, data_range=1.0, **wang))
 
 
-def _right(logits: Tensor, labels: Tensor) -> Tensor:
-    right = (logits.argmax(1) == labels).double()
-    return torch.where(labels < logits.shape[1], right, torch.nan)
+def right(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 where a row's class has the largest logit, else 0, [n]; NaN for a row without a class."""
+    found = (logits.argmax(1) == labels).double()
+    return torch.where(labels < logits.shape[1], found, torch.nan)

@@ -13,9 +13,9 @@ from torch.nn.functional import normalize
 from xaicli.data.dataset import UNKNOWN, Dataset
 from xaicli.evaluate.asked import Subject
 from xaicli.evaluate.scores import Scores, reports
-from xaicli.explain.training import Training
 from xaicli.files.columns import Status
 from xaicli.run.calls import Calls
+from xaicli.run.features import Training
 from xaicli.run.inputs import Inputs
 from xaicli.run.plan import forwards
 from xaicli.run.random import Stream

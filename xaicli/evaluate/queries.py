@@ -12,17 +12,20 @@ from xaicli.evaluate import (
     cells,
     forgetful,
     information,
+    known_scores,
     masked,
     nearby,
     neighbours,
     patches,
     paths,
     positives,
+    recognised,
     road,
     subsets,
     temperature,
     tops,
     trained,
+    uncertainty,
     walks,
 )
 from xaicli.run.plan import Queries
@@ -32,19 +35,24 @@ MODULES = (
     cells,
     forgetful,
     information,
+    known_scores,
     masked,
     nearby,
     neighbours,
     patches,
     paths,
     positives,
+    recognised,
     road,
     subsets,
     temperature,
     tops,
     trained,
+    uncertainty,
     walks,
 )
+OF_UNKNOWN_ROWS = frozenset({"origin", "detectors", "refused"})
+"""Roots that tell known rows from unknown ones."""
 EVALUATE = Queries(
     {query.__name__: query for module in MODULES for query in module.QUERIES},
     frozenset(
@@ -61,6 +69,11 @@ EVALUATE = Queries(
             "explainers",
             "explainer",
             "other",
+            "judge",
+            "company",
+            "reached",
+            "best",
         }
-    ),
+    )
+    | OF_UNKNOWN_ROWS,
 )

@@ -12,7 +12,7 @@ from xaicli.files.record import Record, plain_record
 from xaicli.files.store import Store
 
 FIELDS = ("value", "low", "high", "n", "undefined", "quantity", "options", "better", "proportion")
-EXTRA = ("per_class", "details")  # of accuracies, and of metrics that say more than a number
+EXTRA = ("per_class", "detector", "details")  # of accuracies, of what is not a source's own, of more than a number
 STANDING = ("rank", "best", "p", "effect", "worse")
 
 
@@ -28,10 +28,11 @@ def metric_records(store: Store, parents: Sequence[Mapping[str, Any]], scores: M
     """
     aggregates = {name: json.loads(text) for name, text in store.aggregates().items()}
     everyone = contestants(store.sources, parents)
+    several = len(everyone) > 1
     beside = {"scores": {"id": scores["id"], "path": scores["path"]}}
     for entry in aggregates["scores"]:
         one = everyone[entry["source"]]
-        yield _metric(entry, entry["method"], one.name, one, {**parents[one.number], **beside})
+        yield _metric(entry, entry["method"], _name(entry, one, several), one, {**parents[one.number], **beside})
     for entry in aggregates.get("pairs", ()):
         one, other = everyone[entry["source"]], everyone[entry["with"]]
         method = store.sources[one.number]["method"]
@@ -59,6 +60,12 @@ def metric_records(store: Store, parents: Sequence[Mapping[str, Any]], scores: M
         )
 
 
+def _name(entry: Mapping[str, Any], one: Contestant, several: bool) -> str:
+    """The source's name, or that of the detector that is judged instead."""
+    detector = entry.get("detector")
+    return f"{one.name}: {detector}" if detector and several else detector or one.name
+
+
 def _metric(entry: Mapping[str, Any], method: str, name: str, one: Contestant, parents: Mapping[str, Any]) -> Record:
     return plain_record(
         "metric",
@@ -69,9 +76,17 @@ def _metric(entry: Mapping[str, Any], method: str, name: str, one: Contestant, p
         group=one.group,
         control=one.control,
         **{field: entry.get(field) for field in STANDING},
-        **{field: entry[field] for field in EXTRA if field in entry},
+        **({field: entry[field] for field in EXTRA if field in entry} | _measured(entry, parents)),
         parents=dict(parents),
     )
+
+
+def _measured(entry: Mapping[str, Any], parents: Mapping[str, Any]) -> dict[str, Any]:
+    """The details of a figure that is measured in a model's features, with the name of that model's file."""
+    details = entry.get("details", {})
+    models = (parents.get(role, {}) for role in ("judge", "checkpoint"))
+    found = next((model for model in models if model.get("id") == details.get("features", "")), None)
+    return {"details": {**details, "model": _file(found)}} if found else {}
 
 
 def _file(parent: Mapping[str, Any]) -> str:

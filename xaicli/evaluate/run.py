@@ -5,36 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from xaicli.errors import UsageError
-from xaicli.evaluate.judged import judge_images, judge_models
+from xaicli.evaluate.attacked import judge_images
+from xaicli.evaluate.checkpoints import judge_models
+from xaicli.evaluate.checkpoints import usual as usual_of_models
+from xaicli.evaluate.generated import CARD, judge_generated, usual
 from xaicli.evaluate.maps import judge_maps
 from xaicli.evaluate.metric import Metric, name_metrics
-from xaicli.evaluate.queries import EVALUATE
+from xaicli.evaluate.queries import EVALUATE, OF_UNKNOWN_ROWS
 from xaicli.evaluate.records import metric_records
+from xaicli.evaluate.sources import explains_refusal
+from xaicli.evaluate.splits import Split, over_splits
 from xaicli.evaluate.subject import EVERY, Judged, Request
 from xaicli.evaluate.told import told
 from xaicli.evaluate.witnesses import judge_trained
 from xaicli.files.artifact import Artifact
 from xaicli.files.parents import Parents
 from xaicli.files.record import MAP_KINDS, Record
-from xaicli.files.store import open_store
-from xaicli.methods import Spec, names, parse_spec
+from xaicli.files.store import Store, open_store
+from xaicli.methods import names
 from xaicli.run.plan import STREAM
 from xaicli.run.produce import produce
 from xaicli.run.settings import Settings
+from xaicli.specs import Spec, parse_spec
 
 DEFAULTS = {
     "checkpoint": ("accuracy", "calibration"),
     "images": ("robust-accuracy", "perturbation"),
-    "generated images": ("accuracy",),
+    "generated images": CARD,
     "attributions": ("deletion", "insertion", "average-drop", "increase-in-confidence"),
 }
 ROOTS = {
-    "checkpoint": {"subject", "labels", "training", "trained", "held_out"},
+    "checkpoint": {"subject", "labels", "training", "trained", "held_out"} | OF_UNKNOWN_ROWS,
     "images": {"subject", "labels", "clean"},
-    "generated images": {"subject", "labels"},
+    "generated images": {"subject", "labels", "clean", "judge", "company", "reached", "best"},
     "attributions": {"subject", "labels", "attribution", "signed", "mask", "explainers", "explainer", "other"},
 }
+OF_REFUSALS = ("aopc", "abpc")
 OF_ATTACKS = ("robust-accuracy",)  # what they say is true of attacked images alone
+OF_GENERATION = ("target-accuracy",)  # and of generated ones
 MAPS = {"attribution", "signed", "explainers", "other"}
 FEW = 5  # names that an error lists
 ORDER = ("scores", "attributions", "images", "checkpoint")
@@ -51,22 +59,36 @@ def evaluate(request: Request, settings: Settings) -> Iterator[Record]:
             f"no metric judges {found}; name a checkpoint or a store of images, attributions, influence or scores."
         )
     subjects = request.sources.of_kind(*KINDS[kind])
+    if request.unknown and kind != "checkpoint":
+        raise UsageError(f"--unknown is for judging checkpoints, and these are a subject of kind {kind}; leave it out.")
     if kind == "scores":
+        splits = []
         for artifact in subjects:
-            yield from _again(artifact, request)
+            splits.append(_again(artifact, request))
+            yield from told(splits[-1].records)
+        yield from over_splits(splits)
         return
+    if request.judge is not None and not _generated(subjects):
+        raise UsageError("--judge is for judging generated images, and there are none; leave it out.")
     if request.masks is not None and kind != "attributions":
         raise UsageError(f"--masks is for judging attributions, and these are a subject of kind {kind}; leave it out.")
     parents = Parents(request.sources, settings.parents)
     if kind == "attributions":
-        judged = [judge_maps(subjects, request, _metrics(kind, request), parents, settings)]
+        metrics = _metrics(kind, request, OF_REFUSALS if all(map(explains_refusal, subjects)) else ())
+        judged = [judge_maps(subjects, request, metrics, parents, settings)]
+    elif _generated(subjects):
+        metrics = _metrics("generated images", request, usual(subjects))
+        judged = [judge_generated(subjects, request, metrics, parents, settings)]
     elif kind == "images":
-        generated = all(artifact.job.get("verb") == "generate" for artifact in subjects)
-        metrics = _metrics("generated images" if generated else kind, request)
-        judged = [judge_images(subjects, request, metrics, parents, settings)]
+        judged = [judge_images(subjects, request, _metrics(kind, request), parents, settings)]
     else:
-        judged = _models(subjects, request, _metrics(kind, request), parents, settings)
+        metrics = _metrics(kind, request, usual_of_models(subjects, request.unknown))
+        judged = _models(subjects, request, metrics, parents, settings)
     yield from _finish(judged, settings)
+
+
+def _generated(subjects: Sequence[Artifact]) -> bool:
+    return all(artifact.kind == "images" and artifact.job.get("verb") == "generate" for artifact in subjects)
 
 
 def _models(
@@ -75,20 +97,28 @@ def _models(
     """Models on the data they are asked about, and on images of their trainings where metrics are about those."""
     trained = [metric for metric in metrics if "trained" in metric.needs]
     others = [metric for metric in metrics if metric not in trained]
-    usual = [judge_models(subjects, request, others, parents, settings)] if others else []
+    usual = judge_models(subjects, request, others, parents, settings) if others else []
     return [*usual, *judge_trained(subjects, request, trained, parents, settings)]
 
 
 def _finish(judged: Sequence[Judged], settings: Settings) -> Iterator[Record]:
     left = iter(judged)
+    splits = []
     for record in produce([one.group for one in judged], settings):
         yield record
         if record["kind"] == "scores":
             with open_store(record["path"]) as store:
-                yield from told(metric_records(store, next(left).parents, record))
+                splits.append(_split(store, list(metric_records(store, next(left).parents, record))))
+            yield from told(splits[-1].records)
+    yield from over_splits(splits)
 
 
-def _again(artifact: Artifact, request: Request) -> Iterator[Record]:
+def _split(store: Store, records: Sequence[Record]) -> Split:
+    data = store.job["parents"].get("data") or {}
+    return Split(tuple(data.get("known", ())), records)
+
+
+def _again(artifact: Artifact, request: Request) -> Split:
     """The aggregates of a scores store, once more; parents have the paths of those that are given beside it."""
     given = {source.id: str(source.path) for source in request.sources.artifacts}
     with open_store(artifact.path) as store:
@@ -97,17 +127,17 @@ def _again(artifact: Artifact, request: Request) -> Iterator[Record]:
             {role: {**parent, **_path(given.get(parent["id"]))} for role, parent in source["parents"].items()}
             for source in store.sources
         ]
-        yield from told(metric_records(store, parents, {"id": store.id, "path": str(artifact.path)}))
+        return _split(store, list(metric_records(store, parents, {"id": store.id, "path": str(artifact.path)})))
 
 
 def _path(path: str | None) -> dict[str, str]:
     return {"path": path} if path else {}
 
 
-def _metrics(kind: str, request: Request) -> list[Metric]:
-    """The metrics asked for, or the kind's defaults (with masks, localisation too); --baseline multiplies them."""
+def _metrics(kind: str, request: Request, usual: Sequence[str] = ()) -> list[Metric]:
+    """The metrics asked for, or the usual ones, or the kind's defaults; --baseline multiplies them."""
     specs: list[Spec] = []
-    for text in _texts(kind, request):
+    for text in _texts(kind, request, usual):
         quantity = {"quantity": request.quantity} if request.quantity else {}
         for baseline in request.baselines or (None,):
             extra = {**quantity, **({"baseline": baseline} if baseline else {})}
@@ -126,10 +156,10 @@ def _metrics(kind: str, request: Request) -> list[Metric]:
     return metrics
 
 
-def _texts(kind: str, request: Request) -> list[str]:
+def _texts(kind: str, request: Request, usual: Sequence[str]) -> list[str]:
     """The specifications as if all were written out."""
     texts: list[str] = []
-    for text in request.metrics or DEFAULTS[kind]:
+    for text in request.metrics or usual or DEFAULTS[kind]:
         if text != EVERY:
             texts.append(text)
             continue
@@ -141,6 +171,8 @@ def _texts(kind: str, request: Request) -> list[str]:
 def _fits(metric: Metric, kind: str) -> bool:
     """Whether a subject of this kind tells all that a metric needs to know."""
     if metric.spec.name in OF_ATTACKS and kind != "images":
+        return False
+    if metric.spec.name in OF_GENERATION and kind != "generated images":
         return False
     return {need for need in metric.needs if need in EVALUATE.roots - {STREAM}} <= ROOTS[kind]
 

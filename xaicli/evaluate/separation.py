@@ -34,7 +34,7 @@ def area(members: Values, others: Values, *, seed: int = 0) -> Estimate:
 
     With a percentile bootstrap interval over members and others apart.
     """
-    return over_levels(_area, members, others, seed=seed)
+    return over_levels(area_of, members, others, seed=seed)
 
 
 def over_levels(
@@ -45,19 +45,28 @@ def over_levels(
     figure: from how many members and how many others have each of the scores, in ascending order. Members and others
     are resampled apart.
     """
+    return all_over_levels(lambda above, below: [figure(above, below)], members, others, count=1, seed=seed)[0]
+
+
+def all_over_levels(
+    figures: Callable[[Counts, Counts], list[float]], members: Values, others: Values, *, count: int, seed: int = 0
+) -> list[Estimate]:
+    """So many figures of the same resampled rows, each as it would be alone."""
     total = len(members) + len(others)
     if not len(members) or not len(others):
-        return Estimate(None, None, None, total, 0)
+        return [Estimate(None, None, None, total, 0)] * count
     places = np.unique(np.concatenate([members, others]), return_inverse=True)[1]
     above, below = places[: len(members)], places[len(members) :]
     levels = int(places.max()) + 1
-    value = figure(np.bincount(above, minlength=levels), np.bincount(below, minlength=levels))
+    values = figures(np.bincount(above, minlength=levels), np.bincount(below, minlength=levels))
     if min(len(members), len(others)) < FEWEST_ROWS:
-        return Estimate(value, None, None, total, 0)
+        return [Estimate(value, None, None, total, 0) for value in values]
     rng = generator(seed, f"bootstrap:{len(members)}:{len(others)}")
-    drawn = [figure(_resampled(above, levels, rng), _resampled(below, levels, rng)) for _ in range(RESAMPLES)]
-    low, high = (float(bound) for bound in np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    return Estimate(value, low, high, total, 0)
+    drawn = [figures(_resampled(above, levels, rng), _resampled(below, levels, rng)) for _ in range(RESAMPLES)]
+    lows, highs = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return [
+        Estimate(value, float(low), float(high), total, 0) for value, low, high in zip(values, lows, highs, strict=True)
+    ]
 
 
 def balanced_accuracy(members: Values, others: Values, *, seed: int = 0) -> Estimate:
@@ -65,7 +74,7 @@ def balanced_accuracy(members: Values, others: Values, *, seed: int = 0) -> Esti
     return area((members > 0).astype(float), (others > 0).astype(float), seed=seed)
 
 
-def _area(members: Counts, others: Counts) -> float:
+def area_of(members: Counts, others: Counts) -> float:
     """From how many of each have each of the scores, in ascending order."""
     lower = np.cumsum(others) - others
     return float((members * (lower + others / 2)).sum() / (members.sum() * others.sum()))

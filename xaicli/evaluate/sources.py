@@ -14,15 +14,17 @@ import numpy.typing as npt
 from xaicli.data.dataset import Dataset
 from xaicli.errors import InputError, UnavailableError, UsageError
 from xaicli.evaluate.again import Asked
+from xaicli.explain.model import Question
+from xaicli.explain.quantity import asks_refusal
 from xaicli.explain.run import Explainer
 from xaicli.files.artifact import Artifact
 from xaicli.files.checkpoint import read_meta
 from xaicli.files.parents import Parents
 from xaicli.files.store import Store, open_store
-from xaicli.methods import Spec, parse_spec, recorded_spec
 from xaicli.run.cases import reopen_data
 from xaicli.run.settings import Settings
 from xaicli.run.stored import open_stored_images
+from xaicli.specs import Spec, parse_spec, recorded_spec
 
 CONTROLS = ("random", "edges")
 
@@ -41,6 +43,19 @@ class Source:
     def store(self) -> Store:
         """The store, opened once."""
         return open_store(self.artifact.path)
+
+    @cached_property
+    def question(self) -> Question:
+        """Which function of the checkpoint the maps explain, and metrics ask."""
+        job = self.artifact.job
+        draws = job["options"].get("draws") if job.get("verb") == "explain" else None
+        return Question(draws if type(draws) is int and draws >= 0 else None, explains_refusal(self.artifact))
+
+    @property
+    def model(self) -> tuple[str, int, Question]:
+        """What tells the models of a run apart: checkpoint, seed of what is drawn, and question."""
+        seed = self.artifact.job.get("seed")
+        return self.checkpoint.id, seed if isinstance(seed, int) else 0, self.question
 
     @property
     def reduce(self) -> str:
@@ -105,6 +120,12 @@ def _known_method(artifact: Artifact) -> Spec:
             "install the package that it came from, or leave out the metrics that ask again."
         )
     return spec
+
+
+def explains_refusal(artifact: Artifact) -> bool:
+    """Whether a store explains what the checkpoint's detector says, and no class."""
+    with open_store(artifact.path) as store:
+        return asks_refusal(str(artifact.job.get("target")), store.attributes.get("classes", ()))
 
 
 def find_sources(artifacts: Sequence[Artifact], parents: Parents) -> list[Source]:

@@ -17,13 +17,16 @@ from xaicli.evaluate.statistics import Estimate, Values
 class Figure:
     """One figure of one source. part: its name below the metric's, empty for the metric's own.
 
-    details: what else its record says.
+    against: what else was judged beside the rows that are meant, such as a data set of unknown ones. detector: whose
+    scores it is about, if not the source's own. details: what else its record says.
     """
 
     part: str
     estimate: Estimate
     better: Better
     proportion: bool = False
+    against: str = ""
+    detector: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -12,15 +12,15 @@ import numpy.typing as npt
 from xaicli.data.dataset import Dataset
 from xaicli.errors import InputError, UsageError
 from xaicli.evaluate.audit import usual_guesses
-from xaicli.evaluate.judged import Source, judge_rows, recipe_of, training_data
+from xaicli.evaluate.judged import judge_rows
 from xaicli.evaluate.membership import FEWEST_MODELS
 from xaicli.evaluate.metric import Metric
-from xaicli.evaluate.subject import EVERY, Judged, Request
+from xaicli.evaluate.subject import EVERY, Judged, Request, Source
 from xaicli.evaluate.trained import Seen, TrainedRows
 from xaicli.files.artifact import Artifact
 from xaicli.files.checkpoint import CheckpointMeta, read_checkpoint
 from xaicli.files.parents import Parents
-from xaicli.run.cases import Case, open_placed, reopen_data
+from xaicli.run.cases import Case, open_placed, reopen_known
 from xaicli.run.inputs import Inputs, match_rows
 from xaicli.run.progress import warn
 from xaicli.run.selection import choose
@@ -69,14 +69,14 @@ def judge_trained(
 def _witness(artifact: Artifact, request: Request, parents: Parents, settings: Settings) -> Witness:
     checkpoint = read_checkpoint(artifact.path)
     meta, name = checkpoint.meta, artifact.path.name
-    recorded = training_data(meta)
+    recorded = meta.data_of("train")
     if not recorded:
         raise UsageError(f"'{name}' does not say what data it was trained on, so nobody can ask what it remembers.")
     if request.data is not None:
         named = open_placed(request.data, None, parents, settings).name
         if named != recorded["name"]:
             raise UsageError(f"'{name}' was trained on '{recorded['name']}', not on '{named}'; leave --data out.")
-    training = reopen_data({**recorded, "split": "train"}, meta.shape, parents, settings)
+    training = reopen_known(recorded, meta.shape, parents, settings)
     return Witness(artifact, meta, training, canaries_in(checkpoint.tensors, f"'{name}'"))
 
 
@@ -149,10 +149,7 @@ def _canary_rows(witnesses: Sequence[Witness]) -> list[TrainedRows]:
 def _split_rows(witnesses: Sequence[Witness], parents: Parents, settings: Settings) -> list[TrainedRows]:
     """The rows that were trained on and those that were held out, less the canaries of any of the checkpoints."""
     first = witnesses[0]
-    splits = (
-        reopen_data({**training_data(first.meta), "split": split}, first.meta.shape, parents, settings)
-        for split in ("fit", "val")
-    )
+    splits = (reopen_known(first.meta.data_of(split), first.meta.shape, parents, settings) for split in ("fit", "val"))
     fit, val = (split.index for split in splits)
     planted = np.concatenate([one.canaries.rows for one in witnesses if one.canaries is not None] or [fit[:0]])
     index = np.setdiff1d(np.concatenate([fit, val]), planted)
@@ -177,6 +174,6 @@ def _judged(
     for one in witnesses:
         own = inputs if one.training.digest == training.digest else Inputs(one.training, inputs.positions)
         case = Case(one.checkpoint, one.meta, own, None, one.checkpoint.stem)
-        sources.append(Source(recipe_of(case), {}, case, own))
+        sources.append(Source(case.meta.recipe_name, {}, case, own))
     seen = Seen({one.checkpoint.id: its for one, its in zip(witnesses, rows, strict=True)}, facts)
     return judge_rows(sources, request, [metric], None, settings, seen=seen)
