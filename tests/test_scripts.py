@@ -88,3 +88,17 @@ def test_what_privacy_does_to_explanations(run: Callable[..., list[list[str]]], 
     for _, _, value, low, high in (gradcam, layercam, saliency):
         assert -1 <= float(low) <= float(value) <= float(high) < 1
     assert (tmp_path / "private" / "maps.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_open_sets_over_splits(run: Callable[..., list[list[str]]], tmp_path: Path) -> None:
+    rows = run("splits.sh", "digits", "7-of-10", "1", "0 1")
+    alone = [one for one in records(tmp_path / "splits" / "scores.jsonl") if "splits" not in one]
+    for metric, detector, value, low, high in rows:
+        own = [one["value"] for one in alone if (one.get("metric"), one.get("detector", "")) == (metric, detector)]
+        assert len(own) == 2 and float(value) == pytest.approx(sum(own) / 2, abs=6e-5)
+        assert float(low) <= float(value) <= float(high)
+    names = {metric for metric, *_ in rows}
+    assert {"open-set-closed-accuracy", "open-set-balanced-accuracy@left-out", "clustering"} <= names
+    assert len([row for row in rows if row[0] == "open-set-auroc@left-out"]) >= 11  # openmax needs every class
+    page = (tmp_path / "splits" / "page.html").read_text()
+    assert page.count(": detectors</h2>") == 2 and page.count(": clustering</h2>") == 2

@@ -1,4 +1,4 @@
-"""One table of all methods, and the one grammar `NAME[:k=v,...]` that names a method with its options.
+"""One table of all methods, and what it says of each.
 
 A method's signature and docstring are its documentation: its keyword-only parameters are the options, its first
 docstring line the summary. Both are read with `ast`, so listing, help and completion import nothing.
@@ -7,8 +7,7 @@ docstring line the summary. Both are read with `ast`, so listing, help and compl
 from __future__ import annotations
 
 import ast
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -16,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from xaicli.errors import PluginError, UsageError, nearest
-from xaicli.plugins import Plugin, in_file, installed
-from xaicli.signatures import Option, Value, definition, options_of, show
-
-_IN_FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)(?::(.*))?", re.DOTALL)
+from xaicli.plugins import Plugin, installed
+from xaicli.signatures import Option, definition, options_of
 
 # verb -> name -> (module:function below xaicli, aliases)
 TABLE: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -31,6 +28,9 @@ TABLE: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
         "fast": ("train.fast:fast", ()),
         "free": ("train.fast:free", ()),
         "private": ("train.private.recipe:private", ("dp-sgd",)),
+        "bayesian": ("train.bayesian:bayesian", ("bayes-by-backprop",)),
+        "mc-dropout": ("train.dropout:mc_dropout", ()),
+        "ensemble": ("train.ensemble:ensemble", ("deep-ensemble",)),
     },
     "attack": {
         "fgsm": ("attack.gradient:fgsm", ()),
@@ -128,6 +128,7 @@ TABLE: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
         "kernel-shap": ("explain.shapley:kernel_shap", ()),
         "partition-shap": ("explain.partition:partition_shap", ()),
         "shapley-sampling": ("explain.shapley:shapley_sampling", ()),
+        "open-set": ("explain.open_set:open_set", ()),
         "influence": ("explain.influence:influence", ()),
         "representer": ("explain.representers:representer", ("representer-points",)),
         "features": ("explain.last_layer:features", ()),
@@ -135,9 +136,23 @@ TABLE: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     "evaluate": {
         "accuracy": ("evaluate.models:accuracy", ()),
         "calibration": ("evaluate.calibration:calibration", ("ece",)),
+        "selective": ("evaluate.selective:selective", ("aurc",)),
+        "uncertainty": ("evaluate.uncertainty:uncertainty", ()),
+        "open-set": ("evaluate.open_set:open_set", ()),
+        "clustering": ("evaluate.clustering:clustering", ()),
         "robust-accuracy": ("evaluate.models:robust_accuracy", ()),
         "perturbation": ("evaluate.models:perturbation", ()),
         "class-consistency": ("evaluate.neighbours:class_consistency", ()),
+        "target-accuracy": ("evaluate.recognised:target_accuracy", ()),
+        "judge-accuracy": ("evaluate.recognised:judge_accuracy", ()),
+        "judge-accuracy-floor": ("evaluate.recognised:judge_accuracy_floor", ()),
+        "frechet-distance": ("evaluate.frechet:frechet_distance", ("fd",)),
+        "kernel-distance": ("evaluate.kernel_distance:kernel_distance", ("kid",)),
+        "diversity": ("evaluate.diversity:diversity", ()),
+        "nearest-training-image": ("evaluate.memorisation:nearest_training_image", ()),
+        "activation": ("evaluate.attained:activation", ()),
+        "relative-loss": ("evaluate.attained:relative_loss", ()),
+        "perceptual-distance": ("evaluate.attained:perceptual_distance", ()),
         "audit": ("evaluate.audit:audit", ()),
         "membership": ("evaluate.membership:membership", ("lira",)),
         "deletion": ("evaluate.curves:deletion", ()),
@@ -195,10 +210,36 @@ TABLE: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     },
     "generate": {
         "class-images": ("generate.class_images:class_images", ()),
+        "inversion": ("generate.inversion:inversion", ()),
+        "feature-visualisation": ("generate.visualisation:feature_visualisation", ("feature-visualization",)),
+        "counterfactual": ("generate.counterfactual:counterfactual", ()),
+    },
+    "detector": {
+        "msp": ("models.detectors.logits:msp", ()),
+        "max-logit": ("models.detectors.logits:max_logit", ()),
+        "energy": ("models.detectors.logits:energy", ()),
+        "entropy": ("models.detectors.logits:entropy", ()),
+        "mahalanobis": ("models.detectors.gaussian:mahalanobis", ()),
+        "relative-mahalanobis": ("models.detectors.gaussian:relative_mahalanobis", ("rmd",)),
+        "knn": ("models.detectors.neighbours:knn", ()),
+        "vim": ("models.detectors.virtual_logit:vim", ()),
+        "react": ("models.detectors.reshaped:react", ()),
+        "ash": ("models.detectors.reshaped:ash", ()),
+        "openmax": ("models.detectors.open_max:openmax", ()),
     },
 }
 
-NOUNS = {"train": "recipe", "attack": "attack", "explain": "method", "evaluate": "metric", "generate": "generator"}
+DRAWN = ("attack", "explain")
+"""Verbs whose methods all take `draws`, the number of networks drawn from an uncertain checkpoint."""
+
+NOUNS = {
+    "train": "recipe",
+    "attack": "attack",
+    "explain": "method",
+    "evaluate": "metric",
+    "generate": "generator",
+    "detector": "detector",
+}
 
 
 @dataclass(frozen=True)
@@ -216,6 +257,11 @@ class Method:
     plugin: Plugin | None = None
     """Where a third party's method comes from; None for our own."""
 
+    @property
+    def takes_draws(self) -> bool:
+        """Whether it takes `draws` of an uncertain checkpoint: attacks and explainers, without naming the option."""
+        return self.verb in DRAWN and all(option.key != "draws" for option in self.options)
+
     def load(self) -> Callable[..., Any]:
         """Import the function behind the name."""
         if self.plugin is not None:
@@ -223,46 +269,6 @@ class Method:
         module, function = self.target.split(":")
         loaded: Callable[..., Any] = getattr(import_module(f"xaicli.{module}"), function)
         return loaded
-
-
-@dataclass(frozen=True)
-class Spec:
-    """A method together with all its options: the parsed form of `NAME[:k=v,...]`."""
-
-    method: Method
-    values: tuple[tuple[str, Value], ...]
-
-    @property
-    def verb(self) -> str:
-        """The verb the method belongs to."""
-        return self.method.verb
-
-    @property
-    def name(self) -> str:
-        """The method's full name; an alias never gets this far."""
-        return self.method.name
-
-    @property
-    def options(self) -> dict[str, Value]:
-        """Every option by its Python name, defaults included."""
-        return dict(self.values)
-
-    @property
-    def changed(self) -> dict[str, Value]:
-        """The options whose value is not the default."""
-        defaults = {option.name: option.default for option in self.method.options}
-        return {name: value for name, value in self.values if value != defaults[name]}
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """The options as a record or a job shows them (command-line names)."""
-        return {
-            name.replace("_", "-"): list(value) if isinstance(value, tuple) else value for name, value in self.values
-        }
-
-    def __str__(self) -> str:
-        changed = ",".join(f"{name.replace('_', '-')}={show(value)}" for name, value in self.changed.items())
-        return f"{self.name}:{changed}" if changed else self.name
 
 
 def names(verb: str) -> list[str]:
@@ -275,7 +281,7 @@ def describe(verb: str, name: str) -> Method:
     table = TABLE[verb]
     found = name if name in table else next((n for n, (_, aliases) in table.items() if name in aliases), None)
     if found is None and name in installed(verb):
-        return _plugged(verb, installed(verb)[name])
+        return plugged(verb, installed(verb)[name])
     if found is None:
         known = [*names(verb), *(alias for _, aliases in table.values() for alias in aliases)]
         noun = NOUNS[verb]
@@ -284,61 +290,14 @@ def describe(verb: str, name: str) -> Method:
     return _read(verb, found)
 
 
-def parse_spec(verb: str, text: str, extra: Mapping[str, str] | None = None) -> Spec:
-    """Parse `NAME[:k=v,...]` against the method's signature.
-
-    A piece without `=` continues the value before it, so that lists can be written `eps=1/255,2/255`. `extra` are
-    options that the command sets for every method that has them and whose specification does not.
-    """
-    file = _IN_FILE.fullmatch(text)
-    if file and verb != "explain":
-        raise UsageError(f"'{text}' names a function in a file, which only `explain -m` takes; install a package.")
-    name, _, tail = text.partition(":")
-    tail = (file[3] or "") if file else tail
-    method = _plugged(verb, in_file(Path(file[1]), file[2])) if file else describe(verb, name.strip())
-    known = {option.key: option for option in method.options}
-    given = split_options(tail, text)
-    for key, value in (extra or {}).items():
-        if key in known:
-            given.setdefault(key, value)
-    values: dict[str, Value] = {option.name: option.default for option in method.options}
-    for key, value in given.items():
-        option = known.get(key.replace("_", "-"))
-        if option is None:
-            listed = ", ".join(known) or "none"
-            raise UsageError(f"'{method.name}' has no option '{key}'.{nearest(key, known)} Its options are: {listed}.")
-        try:
-            values[option.name] = option.parse(value)
-        except ValueError as error:
-            raise UsageError(f"'{method.name}:{key}={value}' is not valid: {error}.") from None
-    return Spec(method, tuple(values.items()))
-
-
-def recorded_spec(verb: str, name: str, record: Mapping[str, Any]) -> Spec:
-    """The specification that a record or a job shows; UsageError for what this version does not know."""
-    method = describe(verb, name)
-    if unknown := sorted(record.keys() - {option.key for option in method.options}):
-        raise UsageError(f"'{name}' has no option '{unknown[0]}' in this version of xaicli; use the one that wrote it.")
-    found = {option.name: record.get(option.key, option.default) for option in method.options}
-    return Spec(method, tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in found.items()))
-
-
-def split_options(tail: str, text: str) -> dict[str, str]:
-    """Split `k=v,k2=v2` into a dictionary; UsageError for a key without a value or given twice."""
-    given: dict[str, str] = {}
-    last = ""
-    for piece in filter(None, (piece.strip() for piece in tail.split(","))):
-        key, equals, value = (part.strip() for part in piece.partition("="))
-        if not equals and last:
-            given[last] += f",{piece}"
-            continue
-        if not equals or not value:
-            raise UsageError(f"'{text}' cannot be read: write options as NAME:key=value,key=value.")
-        if key.replace("_", "-") in {known.replace("_", "-") for known in given}:
-            raise UsageError(f"'{text}' gives the option '{key}' twice; give it once.")
-        given[key] = value
-        last = key
-    return given
+def plugged(verb: str, plugin: Plugin) -> Method:
+    """A third party's method, read as ours are. Raises PluginError for a signature that no command line can offer."""
+    try:
+        node = definition(plugin.path, plugin.function)
+        method = _method(verb, plugin.name, (), f"{plugin.path.stem}:{plugin.function}", node)
+    except (LookupError, SyntaxError, ValueError) as error:
+        raise PluginError(f"'{plugin.name}' in '{plugin.path.name}' is no method: {error}; mend it.") from None
+    return replace(method, plugin=plugin)
 
 
 @cache
@@ -347,16 +306,6 @@ def _read(verb: str, name: str) -> Method:
     module, function = target.split(":")
     path = Path(__file__).parent / Path(*module.split(".")).with_suffix(".py")
     return _method(verb, name, aliases, target, definition(path, function))
-
-
-def _plugged(verb: str, plugin: Plugin) -> Method:
-    """A third party's method, read as ours are. Raises PluginError for a signature that no command line can offer."""
-    try:
-        node = definition(plugin.path, plugin.function)
-        method = _method(verb, plugin.name, (), f"{plugin.path.stem}:{plugin.function}", node)
-    except (LookupError, SyntaxError, ValueError) as error:
-        raise PluginError(f"'{plugin.name}' in '{plugin.path.name}' is no method: {error}; mend it.") from None
-    return replace(method, plugin=plugin)
 
 
 def _method(verb: str, name: str, aliases: tuple[str, ...], target: str, node: ast.FunctionDef) -> Method:

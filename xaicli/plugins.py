@@ -63,7 +63,7 @@ def installed(verb: str) -> dict[str, Plugin]:
     from importlib.metadata import entry_points
 
     found = {}
-    for point in entry_points(group=GROUPS[verb]):
+    for point in entry_points(group=GROUPS[verb]) if verb in GROUPS else ():
         module, _, function = point.value.partition(":")
         path = _source(point.dist, module)
         if path is not None and function.isidentifier():

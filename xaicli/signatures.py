@@ -15,6 +15,7 @@ Value: TypeAlias = int | float | bool | str | tuple[int | float | str, ...] | No
 
 # Annotations with a range; to the type checker they are plain numbers.
 Count: TypeAlias = int  # 1, 2, 3, ...
+Whole: TypeAlias = int  # 0, 1, 2, ...
 Positive: TypeAlias = float  # > 0
 NonNegative: TypeAlias = float  # >= 0
 Share: TypeAlias = float  # 0 .. 1
@@ -26,7 +27,7 @@ class Option:
     """One keyword-only parameter of a method, as its signature states it."""
 
     name: str
-    kind: str  # int, float, bool, str, Count, Positive, NonNegative, Share, Radii, choice
+    kind: str  # int, float, bool, str, Count, Whole, Positive, NonNegative, Share, Radii, choice
     default: Value
     choices: tuple[str, ...] = ()
     optional: bool = False
@@ -79,6 +80,7 @@ _KIND_TEXT = {
     "bool": "true|false",
     "str": "text",
     "Count": "whole number > 0",
+    "Whole": "whole number >= 0",
     "Positive": "number > 0",
     "NonNegative": "number >= 0",
     "Share": "number from 0 to 1",
@@ -86,6 +88,7 @@ _KIND_TEXT = {
 }
 _RANGES: dict[str, Callable[[float], bool]] = {
     "Count": lambda value: value >= 1,
+    "Whole": lambda value: value >= 0,
     "Positive": lambda value: value > 0,
     "NonNegative": lambda value: value >= 0,
     "Share": lambda value: 0 <= value <= 1,
@@ -121,7 +124,7 @@ def _parse_one(text: str, kind: str, choices: tuple[str, ...]) -> int | float | 
             raise ValueError("expected true or false")
         return _TRUTH[text.lower()]
     value = parse_number(text)
-    if kind in ("int", "Count"):
+    if kind in ("int", "Count", "Whole"):
         if value != int(value):
             raise ValueError(f"expected a {_KIND_TEXT[kind]}")
         if abs(value) > _LARGEST:

@@ -21,12 +21,12 @@ from xaicli.attack.perturb import perturb
 from xaicli.attack.plan import Draw
 from xaicli.data.dataset import to_float
 from xaicli.data.open import open_data
-from xaicli.methods import parse_spec
 from xaicli.models.arch import build_network, parse_arch
 from xaicli.models.classifier import Classifier
 from xaicli.models.load import lay_out
 from xaicli.run.calls import Calls
 from xaicli.run.random import Stream
+from xaicli.specs import parse_spec
 
 TRAINED_EPS = 8 / 255  # of the robust network
 EPS = 0.1  # breaks every sample of the plain one, about half of the robust one

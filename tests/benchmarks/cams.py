@@ -20,11 +20,11 @@ from xaicli.explain.block import Block
 from xaicli.explain.quantity import Target
 from xaicli.explain.queries import EXPLAIN
 from xaicli.explain.run import Explainer
-from xaicli.methods import parse_spec
 from xaicli.models.classifier import Classifier
 from xaicli.models.load import lay_out
 from xaicli.run.calls import Calls
 from xaicli.run.plan import Answers
+from xaicli.specs import parse_spec
 
 EIGHT = {
     "gradcam": "GradCAM",

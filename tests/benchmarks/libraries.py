@@ -28,11 +28,11 @@ from xaicli.explain.quantity import Target
 from xaicli.explain.queries import EXPLAIN
 from xaicli.explain.run import Explainer
 from xaicli.explain.superpixels import segment, segment_means
-from xaicli.methods import parse_spec
 from xaicli.models.arch import build_network, parse_arch
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls
 from xaicli.run.plan import Answers
+from xaicli.specs import parse_spec
 
 CLASSES = 10
 SEGMENTS = 50

@@ -32,11 +32,11 @@ from xaicli.explain.block import Block
 from xaicli.explain.explainer import Explainer
 from xaicli.explain.quantity import Target
 from xaicli.explain.queries import EXPLAIN
-from xaicli.methods import parse_spec
 from xaicli.models.arch import build_network, parse_arch
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls
 from xaicli.run.plan import Answers
+from xaicli.specs import parse_spec
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -19,11 +19,11 @@ from xaicli.explain.run import Explainer, answers_for
 from xaicli.files.columns import Status, attribution_columns
 from xaicli.files.layout import StoreLayout
 from xaicli.files.writer import StoreWriter
-from xaicli.methods import parse_spec
 from xaicli.models.arch import build_network, parse_arch
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls
 from xaicli.run.inputs import Rows
+from xaicli.specs import parse_spec
 
 SHAPE = (3, 224, 224)
 BLOCK = 32

@@ -12,15 +12,16 @@ import torch
 
 from tests.benchmarks.live import LiveBytes
 from tests.benchmarks.memory import peak_memory
-from tests.nets import ATTENTIVE, attentive_net, background_of_noise, small_net, some_images
+from tests.nets import ATTENTIVE, attentive_net, background_of_noise, judge_of, small_net, some_images
 from xaicli.explain.block import Block
 from xaicli.explain.quantity import Target
 from xaicli.explain.queries import EXPLAIN
 from xaicli.explain.run import Explainer
-from xaicli.methods import names, parse_spec
+from xaicli.methods import names
 from xaicli.models.classifier import Classifier
 from xaicli.run.calls import Calls
 from xaicli.run.plan import Answers
+from xaicli.specs import parse_spec
 
 ROWS, SIDE = 4, 12  # of a block
 SHORTER = {  # the same code with fewer questions
@@ -50,6 +51,7 @@ class Run:
         self.explainer, self.net = Explainer(parse_spec("explain", text)), net
         self.images = some_images(ROWS, net)
         self.calls, self.background = Calls(net, batch_size=ROWS), background_of_noise(net)
+        self.judge = judge_of(net, ROWS)
 
     def peak(self, blocks: range) -> int:
         with LiveBytes() as live:
@@ -59,7 +61,8 @@ class Run:
 
     def explain(self, index: range) -> None:
         unknown = torch.full((ROWS,), 65535)
-        block = Block(self.calls, self.images.clone(), unknown, Target("predicted"), "logit", self.background)
+        rule = Target("predicted")
+        block = Block(self.calls, self.images.clone(), unknown, rule, "logit", self.background, self.judge)
         self.explainer.columns(Answers(EXPLAIN, {"block": block}, seed=0, index=tuple(index)))
 
 

@@ -17,10 +17,10 @@ from torch.nn.functional import cross_entropy
 
 from tests.benchmarks.table import Line, ratio
 from xaicli.data.arrays import Arrays, make_stock
-from xaicli.methods import Spec, parse_spec
 from xaicli.models.arch import build_network, parse_arch
 from xaicli.models.classifier import Classifier
 from xaicli.models.load import lay_out
+from xaicli.specs import Spec, parse_spec
 from xaicli.train.judge import Judge
 from xaicli.train.loop import Pixels, Schedule, train_model
 

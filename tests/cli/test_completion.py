@@ -30,7 +30,11 @@ def test_every_name_with_its_summary() -> None:
         ("attack", "nosuch:e", []),
         ("train", "adversarial:norm", ["adversarial:norm="]),
         ("evaluate", "del", ["deletion"]),
-        ("generate", "", ["class-images"]),
+        (
+            "generate",
+            "",
+            ["class-images", "inversion", "feature-visualisation", "counterfactual"],
+        ),
     ],
 )
 def test_names_and_options(verb: str, typed: str, offered: list[str]) -> None:

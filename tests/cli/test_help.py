@@ -13,8 +13,8 @@ import typer
 
 from xaicli import __version__
 from xaicli.cli.main import build_app
-from xaicli.methods import parse_spec
 from xaicli.models.arch import parse_arch
+from xaicli.specs import parse_spec
 
 MODULES = ("train", "attack", "explain", "evaluate", "generate", "report", "import_", "store", "methods", "demo")
 PLAIN = ["train", "attack", "explain", "evaluate", "generate", "report", "import", "methods", "demo"]

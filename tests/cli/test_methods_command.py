@@ -47,6 +47,23 @@ def test_a_page_for_a_person(call: Any) -> None:
     assert call("methods", "explain", "ig", terminal=True).out.startswith("explain integrated-gradients (also ig)")
 
 
+def test_what_uncertain_checkpoints_add_is_said_of_attacks_and_explainers_alone(call: Any) -> None:
+    for verb, name, said in (
+        ("explain", "gradcam", True),
+        ("attack", "pgd", True),
+        ("attack", "gaussian-noise", False),
+    ):
+        assert ("also takes draws=N" in call("methods", verb, name, terminal=True).out) == said
+        assert ("draws" in call("methods", verb, name).record) == said
+
+
+def test_what_all_detectors_take_is_said_on_their_pages(call: Any) -> None:
+    out = call("methods", "detector", "rmd", terminal=True).out
+    assert out.startswith("detector relative-mahalanobis (also rmd)") and "It also takes tpr=SHARE" in out
+    assert "0.95 unless given" in call("methods", "detector", "knn").record["tpr"]
+    assert "tpr" not in call("methods", "attack", "pgd").record
+
+
 def test_on_a_terminal_the_list_is_a_table(call: Any) -> None:
     out = call("methods", "attack", terminal=True).out
     assert "───" in out

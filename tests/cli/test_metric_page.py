@@ -9,7 +9,8 @@ import pytest
 from xaicli.cli.metric_page import metric_page
 from xaicli.evaluate.metric import name_metrics, used_quantity
 from xaicli.evaluate.queries import EVALUATE
-from xaicli.methods import describe, names, parse_spec
+from xaicli.methods import describe, names
+from xaicli.specs import parse_spec
 
 
 @pytest.mark.parametrize("name", names("evaluate"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.scores import SCORES, agreement, metric, records
+from tests.cli.scores import BETTER, CHECKPOINT, SCORES, agreement, metric, records
 from xaicli.cli.cells import decimals, number
 from xaicli.cli.tables import show_records
 from xaicli.files.record import Record
@@ -160,3 +160,46 @@ def test_numbers_of_a_column_have_as_many_places(values: list[float], texts: lis
     assert [number(value, places) for value in values] == texts
     assert number(None, places) == "-"
     assert number(0.12345, places, percent=True) == "12.3"
+
+
+DETECTORS = """\
+Scores of
+m.safetensors,
+200 images
+
+     open-set-
+       closed-
+    accuracy ↑
+          in %
+───────────────
+m         90.0
+    81.0..99.0
+
+95 % intervals
+
+Detectors against noise of
+m.safetensors, 200 images
+
+                       fpr95-unknown-
+                               kept ↓
+             auroc ↑             in %
+──────────────────────────────────────
+msp           0.8000             50.0
+      0.7200..0.8800       45.0..55.0
+knn           0.9000             25.0
+      0.8100..0.9900       22.5..27.5
+
+95 % intervals
+"""
+
+
+def test_detectors_have_a_table_for_each_source_of_unknown_rows(shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, way in (("closed-accuracy", "higher"), ("auroc@noise", "higher"), ("fpr95-unknown-kept@noise", "lower")):
+        monkeypatch.setitem(BETTER, f"open-set-{name}", way)
+    parents = {"checkpoint": CHECKPOINT, "scores": {"id": "5" * 64}}
+    found = [metric("m", "open-set-closed-accuracy", 0.9, parents=parents, proportion=True)]
+    for detector, area, rate in (("msp", 0.8, 0.5), ("knn", 0.9, 0.25)):
+        own = {"detector": detector, "parents": parents}
+        found.append(metric(detector, "open-set-auroc@noise", area, **own))
+        found.append(metric(detector, "open-set-fpr95-unknown-kept@noise", rate, **own, proportion=True))
+    assert shown(found) == DETECTORS

@@ -39,7 +39,7 @@ def test_the_same_job_again_is_its_record_and_computes_nothing(
     command = ("explain", model, "-m", "saliency", *SMALL, "-o", "x.h5")
     first = call(*command)
     before = (here / "x.h5").stat()
-    monkeypatch.setattr("xaicli.explain.run.load_classifier", None)
+    monkeypatch.setattr("xaicli.explain.model.open_calls", None)
     again = call(*command)
     assert (again.code, again.records) == (0, first.records)
     after = (here / "x.h5").stat()

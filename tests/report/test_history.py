@@ -24,6 +24,8 @@ def test_every_figure_is_in_its_panel() -> None:
         "lr": {"lr": [(1, 0.1), (2, 0.0)]},
     }
     assert list(curves(PRIVATE)) == ["accuracy", "epsilon"]
+    terms = [{"epoch": 1, "loss": 3.5, "cross_entropy": 2.5, "kl": 1.0}]
+    assert curves(terms) == {name: {name: [(1, terms[0][name])]} for name in ("loss", "cross_entropy", "kl")}
 
 
 def test_nothing_is_drawn_of_imported_weights_or_of_what_is_no_epoch() -> None:

@@ -10,8 +10,12 @@ from PIL import Image
 
 from xaicli.files.columns import Status, generate_columns
 from xaicli.files.layout import StoreLayout
+from xaicli.files.parents import Parents
+from xaicli.files.sources import Sources
 from xaicli.files.writer import StoreWriter
-from xaicli.report.sheet import GAP, MISS, to_rgb, write_sheet
+from xaicli.report.generated import write_sheets
+from xaicli.report.sheet import GAP, MISS, to_rgb
+from xaicli.run.settings import Settings
 
 SIDE = 16
 
@@ -20,7 +24,7 @@ SIDE = 16
 def generated(tmp_path: Path) -> Path:
     """Four images of two classes, each of one grey level; the last is taken for the other class."""
     columns = generate_columns(shape=(1, SIDE, SIDE), classes=2, key_length=4, steps=1)
-    job = {"verb": "generate"}
+    job = {"verb": "generate", "method": "class-images"}
     layout = StoreLayout("images", job, (job,), rows=4, block=4, columns=columns, attributes={"classes": ["a", "b"]})
     levels = np.array([50, 100, 150, 200], dtype=np.uint8)
     path = tmp_path / "generated.h5"
@@ -48,7 +52,7 @@ def generated(tmp_path: Path) -> Path:
 
 
 def test_rows_are_classes_and_a_miss_is_framed(generated: Path) -> None:
-    path = write_sheet(generated)
+    (path,) = write_sheets([generated], Parents(Sources([]), ()), Settings())
     assert path == generated.with_suffix(".png")
     sheet = np.asarray(Image.open(path))
     shown = 96  # 16 pixels enlarged six times

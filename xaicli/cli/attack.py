@@ -11,13 +11,14 @@ from xaicli.cli.completion import complete
 from xaicli.cli.options import Reading, chosen, command
 from xaicli.cli.whole import produce
 from xaicli.errors import InputError, UsageError
-from xaicli.methods import parse_spec
+from xaicli.specs import parse_spec
 
 EXAMPLES = """
 xaicli attack digits-cnn-standard.safetensors -a pgd:eps=8/255
 xaicli attack m.safetensors -a pgd:norm=l2,eps=0.5,steps=40,restarts=5 -n 1000 -o pgd.h5
 xaicli attack m.safetensors -a pgd:eps=4/255 --sanity --transfer-to other.safetensors
 xaicli attack standard.safetensors robust.safetensors -a fgsm -a pgd -a deepfool -a uniform-noise -o attacks/
+xaicli attack bayesian.safetensors -a pgd:eps=4/255,draws=10
 xaicli train --data digits | xaicli attack - -a pgd | xaicli evaluate -
 """
 

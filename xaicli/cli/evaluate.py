@@ -13,18 +13,20 @@ from xaicli.cli.options import Reading, command
 from xaicli.cli.whole import produce
 from xaicli.errors import UsageError
 from xaicli.files.record import Record
-from xaicli.methods import parse_spec
 from xaicli.run.settings import Settings
+from xaicli.specs import parse_spec
 
 EXAMPLES = """
 xaicli evaluate digits-cnn-standard.safetensors
 xaicli evaluate digits-cnn-standard.pgd.h5
+xaicli evaluate digits-cnn-standard.safetensors -k open-set --unknown noise --unknown fashion-mnist
 xaicli evaluate digits-cnn-private.safetensors -k audit -k membership
 xaicli evaluate attacks/*.h5 -k robust-accuracy
 xaicli evaluate maps/*.h5
 xaicli evaluate maps/*.h5 -k deletion -k n-ord:steps=all --baseline black,blur
 xaicli evaluate maps/*.h5 -k all --masks masks.npy --csv scores.csv --latex scores.tex
 xaicli evaluate maps.scores.h5 --format table
+xaicli evaluate standard.class-images.h5 robust.class-images.h5 --judge judge.safetensors
 xaicli explain m.safetensors --data shapes -m gradcam | xaicli evaluate - -k pointing-game
 """
 
@@ -68,6 +70,14 @@ def evaluate(
         Path | None,
         typer.Option("--masks", metavar="FILE", help="Object masks [N, H, W] of the data's rows: .npy, .npz or .h5."),
     ] = None,
+    judge: Annotated[
+        Path | None,
+        typer.Option("--judge", metavar="CHECKPOINT", help="Another checkpoint, which judges generated images."),
+    ] = None,
+    unknown: Annotated[
+        list[str] | None,
+        typer.Option("--unknown", metavar="DATA", help="Data that the checkpoint does not know; repeatable."),
+    ] = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE.csv", help="The scores as a table too, a line for each.")
     ] = None,
@@ -77,7 +87,7 @@ def evaluate(
     *,
     common: Reading,
 ) -> int:
-    """Judge checkpoints, attacked images or attributions: a scores store, and a record per metric with its interval."""
+    """Judge checkpoints, images or attributions: a scores store, and a record per metric with its interval."""
     for text in metric or ():
         if text != "all":
             parse_spec("evaluate", text)
@@ -93,7 +103,7 @@ def evaluate(
     from xaicli.evaluate.run import evaluate
     from xaicli.evaluate.subject import Request
 
-    request = Request(found, metric or (), data, quantity, baselines, reduce, masks)
+    request = Request(found, metric or (), data, quantity, baselines, reduce, masks, judge, unknown or ())
 
     def work(settings: Settings) -> Iterator[Record]:
         scores = []

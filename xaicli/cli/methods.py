@@ -23,18 +23,30 @@ xaicli methods attack --format json | jq -r .name
 """
 
 
+DRAWS = (
+    "Of an uncertain checkpoint (bayesian, mc-dropout, ensemble) it also takes draws=N, how many networks are drawn",
+    "from it: 20 unless given, or all members of an ensemble; 0 is the one plain network of mean weights.",
+)
+
+
+TPR = (
+    "It also takes tpr=SHARE, 0.95 unless given: so many of the held-out rows of known classes score at least the",
+    "threshold, below which a row is called UNKNOWN.",
+)
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
     command(app, "methods", examples=EXAMPLES, rich_help_panel="Helpers")(methods)
 
 
 def methods(
-    verb: Annotated[str | None, typer.Argument(help="train, attack, explain, evaluate or generate.")] = None,
+    verb: Annotated[str | None, typer.Argument(help="train, attack, explain, evaluate, generate or detector.")] = None,
     name: Annotated[str | None, typer.Argument(help="One method, for its page.")] = None,
     *,
     display: Display,
 ) -> None:
-    """List every recipe, attack, attribution method, metric and generator, or show one method's page."""
+    """List every recipe, attack, attribution method, metric, generator and detector, or show one method's page."""
     if verb is not None and verb not in NOUNS:
         raise UsageError(f"'{verb}' is no verb with methods.{nearest(verb, NOUNS)} Use one of {', '.join(NOUNS)}.")
     if verb is not None and name is not None:
@@ -59,6 +71,10 @@ def _record(method: Method, *, whole: bool) -> dict[str, object]:
     if whole:
         types = {option.key: option.type_text for option in method.options}
         record |= {"types": types, "description": method.description}
+        if method.takes_draws:
+            record["draws"] = " ".join(DRAWS)
+        if method.verb == "detector":
+            record["tpr"] = " ".join(TPR)
         if method.verb == "evaluate":
             record |= metric_page(method).record
     return record
@@ -73,6 +89,10 @@ def _page(method: Method) -> str:
         lines += [f"  {o.key:<{width}}  {o.type_text}, default {show(o.default)}" for o in method.options]
     else:
         lines.append("It has no options.")
+    if method.takes_draws:
+        lines += ["", *DRAWS]
+    if method.verb == "detector":
+        lines += ["", *TPR]
     if method.verb == "evaluate":
         lines += ["", *metric_page(method).lines]
     return "\n".join(lines)

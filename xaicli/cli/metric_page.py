@@ -20,7 +20,11 @@ OWN = {"attribution", "signed", "explainer", "explainers", "other"}  # roots of 
 NEEDS = {
     "mask": "object masks",
     "labels": "true classes",
-    "clean": "the images before the attack",
+    "clean": "the images before the attack, or those that generated ones began from",
+    "judge": "another checkpoint of the same classes, with --judge",
+    "reached": "what the generation reached",
+    "best": "the training images that drive the most what was driven",
+    "company": "the data that the model was trained on",
     "held_out": "images of the model's training data that were held out",
     "trained": "which images the model was trained on, and as what",
     "explainers": "the explainers themselves, which are asked again",

@@ -16,7 +16,10 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Column:
-    """One metric: its name, which way is better, what it looked at, and how its numbers are written."""
+    """One metric: its name, which way is better, what it looked at, and how its numbers are written.
+
+    heading: the name less what the title says of all columns.
+    """
 
     metric: str
     better: Better
@@ -24,6 +27,7 @@ class Column:
     percent: bool
     places: int | None
     agreement: Record | None  # of the images in ranking the rows
+    heading: str
 
     @property
     def arrow(self) -> str:
@@ -89,14 +93,25 @@ def score_grids(records: Sequence[Record]) -> Iterator[Grid]:
         explained = any("attributions" in (record.get("parents") or {}) for record in run)
         groups = list(dict.fromkeys(record["group"] for record in run))
         pairs = [record for record in run if "with" in record]
-        alone = [record for record in run if "with" not in record]
+        alone = [record for record in run if "with" not in record and "detector" not in record]
         parts = [[record for record in alone if record["group"] == group] for group in groups] if explained else [alone]
         for part, what in (*((part, "Scores") for part in parts), (pairs, "Pairs")):
             if part:
                 yield _grid(part, what)
+        yield from _detectors([record for record in run if "detector" in record])
 
 
-def _grid(records: Sequence[Record], what: str) -> Grid:
+def _detectors(records: Sequence[Record]) -> Iterator[Grid]:
+    """A grid for each source of unknown rows that detectors are judged against; a row for each detector."""
+    sources: dict[str, list[Record]] = {}
+    for record in records:
+        sources.setdefault(str(record["metric"]).partition("@")[2], []).append(record)
+    for source, part in sources.items():
+        yield _grid(part, f"Detectors against {source}", "open-set-", f"@{source}")
+
+
+def _grid(records: Sequence[Record], what: str, before: str = "", after: str = "") -> Grid:
+    """before, after: what the name of every metric begins and ends with, and no heading says."""
     scores = [record for record in records if record["kind"] == "metric"]
     agreement = [record for record in records if record["kind"] == "concordance"]
     rows: dict[tuple[int, str], Row] = {}
@@ -110,17 +125,21 @@ def _grid(records: Sequence[Record], what: str) -> Grid:
     several = len({record["group"] for record in agreement}) > 1  # of models under several attacks
     checkpoints = {_file(_parent(record, "checkpoint")) for record in scores}
     name = checkpoints.pop() if len(checkpoints) == 1 else ""
+    noun = "splits" if "splits" in scores[0] else "images"
     count = max(int(record["n"] or 0) + int(record.get("undefined") or 0) for record in scores)
     return Grid(
         name,
-        f"{what} of {name}, {count} images" if name else f"{what}, {count} images",
-        tuple(_column(metric, scores, [] if several else agreement) for metric in metrics),
+        f"{what} of {name}, {count} {noun}" if name else f"{what}, {count} {noun}",
+        tuple(
+            _column(metric, scores, [] if several else agreement, metric.removeprefix(before).removesuffix(after))
+            for metric in metrics
+        ),
         tuple(sections),
         next((record for record in agreement if record.get("metrics") and not several), None),
     )
 
 
-def _column(metric: str, scores: Sequence[Record], agreement: Sequence[Record]) -> Column:
+def _column(metric: str, scores: Sequence[Record], agreement: Sequence[Record], heading: str) -> Column:
     own = [record for record in scores if record["metric"] == metric]
     first = own[0]
     quantity, baseline = first.get("quantity"), (first.get("options") or {}).get("baseline")
@@ -133,6 +152,7 @@ def _column(metric: str, scores: Sequence[Record], agreement: Sequence[Record]) 
         bool(first.get("proportion")) or is_percent(metric),
         decimals(values or found),
         next((record for record in agreement if record.get("metric") == metric), None),
+        heading,
     )
 
 

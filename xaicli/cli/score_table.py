@@ -52,7 +52,7 @@ def _table(grid: Grid, columns: Sequence[Column], *, title: str | None) -> Table
 
 def _head(column: Column) -> list[Text]:
     """The metric's name in short lines with its arrow, then the quantity and the baseline that it looked at."""
-    lines = _folded(column.metric, HEAD_WIDTH)
+    lines = _folded(column.heading, HEAD_WIDTH)
     lines[-1] += f" {column.arrow}" if column.arrow else ""
     unit = [Text("in %", style="dim")] if column.percent else []
     return [*(Text(f"{line} ") for line in lines), *(Text(f"{part} ", style="dim") for part in column.asked), *unit]

@@ -94,6 +94,8 @@ def _look(path: Path) -> tuple[Artifact, dict[str, object]]:
         "metrics": meta.metrics,
         "threat": meta.threat,
         "privacy": meta.privacy,
+        "posterior": meta.posterior,
+        "rejection": meta.rejection,
         **promise,
     }
 

@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from xaicli.cli.card_table import card_tables, is_card
 from xaicli.cli.cells import figure, text
 from xaicli.cli.score_grid import score_grids
 from xaicli.cli.score_table import score_tables
@@ -30,7 +31,7 @@ def show_records(records: Sequence[Record], stream: TextIO, color: bool) -> None
 
     def scores(group: Sequence[Record]) -> Iterator[RenderableType]:
         for grid in score_grids(group):
-            yield from score_tables(grid, console.width)
+            yield from card_tables(grid) if is_card(grid) else score_tables(grid, console.width)
 
     shown: dict[str, Show] = {"artifact": _artifacts, "metric": scores, "info": _sheets, "method": _methods}
     for kind, group in groups.items():

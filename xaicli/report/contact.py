@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from PIL import Image
 from xaicli.files.store import Store
 from xaicli.report.explained import Pictures
 from xaicli.report.panels import Cell, draw_panels
-from xaicli.report.pictures import Rows, class_name, drawn_map, explained_cell
+from xaicli.report.pictures import MAPS, Rows, class_name, drawn_maps, explained_cell, read_said, sample_cell
 from xaicli.report.sheet import PAPER, to_rgb
 from xaicli.signatures import show
 
@@ -21,32 +21,42 @@ BAND = 12  # columns beside each other; further methods follow below, beside the
 
 
 def contact_sheet(stores: Sequence[Store], images: Pictures, rows: Rows) -> Image.Image:
-    """The maps of stores that hold the same rows, beside their images.
+    """The maps of stores that hold the same rows, beside their images; means over draws with their deviation.
 
     The explained class stands below the image; of several checkpoints below each map, and below the image the true one.
+    Of one that may refuse a row, what it says stands there instead, and below its maps what they explain.
     """
     shown = [to_rgb(image) for image in images(rows)]
     several = len(checkpoints_of(stores)) > 1
-    first = stores[0].read(rows, ["target", "label"])
+    first = read_said(stores[0], rows, ())
     if several:
         beside = [Cell(image, class_name(stores[0], first["label"][n])) for n, image in enumerate(shown)]
     else:
-        beside = [explained_cell(stores[0], first, n, image) for n, image in enumerate(shown)]
-    columns = [_column(store, shown, rows, said=several) for store in stores]
+        beside = [sample_cell(stores[0], first, n, image) for n, image in enumerate(shown)]
     names = _files(stores) if several else _names(stores)
+    columns = [
+        column
+        for store, name in zip(stores, names, strict=True)
+        for column in _columns(store, name, shown, rows, several=several)
+    ]
     bands = []
-    for start in range(0, len(stores), BAND):
-        here = slice(start, start + BAND)
-        cells = [[cell, *(column[n] for column in columns[here])] for n, cell in enumerate(beside)]
-        bands.append(draw_panels(["image", *names[here]], cells))
+    for start in range(0, len(columns), BAND):
+        here = columns[start : start + BAND]
+        cells = [[cell, *(column[n] for _, column in here)] for n, cell in enumerate(beside)]
+        bands.append(draw_panels(["image", *(name for name, _ in here)], cells))
     return stacked(bands)
 
 
-def _column(store: Store, shown: Sequence[npt.NDArray[np.uint8]], rows: Rows, *, said: bool) -> list[Cell]:
-    """A store's maps; said: with the class that each explains."""
-    held = store.read(rows, ["attribution", "target", "label"])
-    maps = [drawn_map(of, image) for of, image in zip(held["attribution"], shown, strict=True)]
-    return [explained_cell(store, held, n, one) if said else Cell(one) for n, one in enumerate(maps)]
+def _columns(
+    store: Store, name: str, shown: Sequence[npt.NDArray[np.uint8]], rows: Rows, *, several: bool
+) -> Iterator[tuple[str, list[Cell]]]:
+    """A store's maps, and their deviation where they are means; several: models, so that each says what it sees."""
+    held = read_said(store, rows, MAPS)
+    cell = sample_cell if several and store.job.get("target") == "predicted" else explained_cell
+    said, maps = several or "refused" in held, drawn_maps(held["attribution"], shown)
+    yield name, [cell(store, held, n, one) if said else Cell(one) for n, one in enumerate(maps)]
+    if "deviation" in held:
+        yield "deviation", [Cell(one) for one in drawn_maps(held["deviation"], shown)]
 
 
 def stacked(pictures: Sequence[Image.Image]) -> Image.Image:

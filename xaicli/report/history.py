@@ -11,7 +11,7 @@ from xaicli.report.comparison import FOOLED, HELD, INK
 from xaicli.report.figure import blank, drawn
 
 CAPTION = "The training, epoch by epoch."
-PANELS = ("loss", "accuracy", "lr", "epsilon")
+PANELS = ("loss", "cross_entropy", "kl", "accuracy", "lr", "epsilon")
 COLOURS = (HELD, FOOLED, INK, "#e9c46a")
 
 
@@ -22,14 +22,14 @@ def curves(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tup
         if not isinstance(entry.get("epoch"), int):
             continue
         for name, value in entry.items():
-            panel = name.rpartition("_")[2]
+            panel = name if name in PANELS else name.rpartition("_")[2]
             if panel in found and isinstance(value, int | float):
                 found[panel].setdefault(name, []).append((entry["epoch"], float(value)))
     return {panel: lines for panel, lines in found.items() if lines}
 
 
 def history_picture(history: Sequence[Mapping[str, Any]]) -> Image.Image | None:
-    """A panel each for loss, accuracies, learning rate and epsilon; None where nothing is known of any epoch."""
+    """A panel each for loss and its terms, accuracies, learning rate and epsilon; None where nothing is known."""
     found = curves(history)
     if not found:
         return None
@@ -43,6 +43,6 @@ def history_picture(history: Sequence[Mapping[str, Any]]) -> Image.Image | None:
             axes.legend(frameon=False, fontsize=8)
         axes.set_ylim(bottom=0, top=1 if panel == "accuracy" else None)
         axes.set_xlabel("epoch", color=INK)
-        axes.set_ylabel(panel, color=INK)
+        axes.set_ylabel(panel.replace("_", " "), color=INK)
         axes.locator_params(axis="x", integer=True)
     return drawn(figure)

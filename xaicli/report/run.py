@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,27 @@ from xaicli.files.parents import Parents
 from xaicli.files.record import MAP_KINDS, Record, artifact_record
 from xaicli.files.sources import Sources
 from xaicli.files.store import Store, open_store
+from xaicli.generate.figures import figures as generate_metrics
 from xaicli.report.attacks import CAPTION, CURVE_CAPTION, attack_facts, attack_picture
 from xaicli.report.budget import CAPTION as BUDGETS
 from xaicli.report.budget import budget_facts, budget_picture, budgets
+from xaicli.report.card import card_table
+from xaicli.report.clusters import CAPTION as CLUSTERS
+from xaicli.report.clusters import clusterings, gallery, judged_images
 from xaicli.report.contact import checkpoints_of, contact_sheet, same_rows, stacked
+from xaicli.report.detectors import CAPTION as DETECTORS
+from xaicli.report.detectors import detectors_picture
 from xaicli.report.explained import explained_images, training_images
+from xaicli.report.generated import CAPTION as GENERATED
+from xaicli.report.generated import OTHER, generated_picture
 from xaicli.report.history import CAPTION as HISTORY
 from xaicli.report.history import history_picture
 from xaicli.report.page import Section, page
 from xaicli.report.pictures import chosen_rows, maps_picture, neighbours_picture
 from xaicli.report.reliability import CAPTION as RELIABILITY
 from xaicli.report.reliability import reliability_picture
+from xaicli.report.risk import CAPTION as RISK
+from xaicli.report.risk import risk_picture
 from xaicli.report.sheet import png
 from xaicli.run.settings import Settings
 from xaicli.signatures import show
@@ -39,12 +49,15 @@ from xaicli.train.private.statement import statement
 
 DEFAULT = "report.html"
 ROWS = 10
+EXPLAINED = "The explained class below each image (red: not the true one)"
+SAID = "What the model says below each image, UNKNOWN where it refuses to answer (red: wrong)"
+DEVIATION = "Maps are means over networks drawn from the model; their standard deviation stands beside them."
+SHEET = f"{EXPLAINED}, and its maps."
 CAPTIONS = {
-    "attributions": "The explained class below each image (red: not the true one), and its map.",
-    "influence": "The explained class below each image (red: not the true one); the map of the most influential units, "
-    "which are named below it, the strongest first.",
-    "representer": "The explained class below each image (red: not the true one), then the training images that excite "
-    "and inhibit it: their classes, and what each adds to the logit.",
+    "attributions": f"{EXPLAINED}, and its map.",
+    "influence": f"{EXPLAINED}; the map of the most influential units, which are named below it, the strongest first.",
+    "representer": f"{EXPLAINED}, then the training images that excite and inhibit it: their classes, and what each "
+    "adds to the logit.",
 }
 SEVERAL = "The true class below each image; below each map the class that its model explains (red: not the true one)."
 
@@ -93,8 +106,45 @@ def _sections(artifacts: Sequence[Artifact], parents: Parents, settings: Setting
         together = {store.id for group in groups for store in group}
         sheets = [_sheet(group, parents, settings) for group in groups]
         together |= set() if histories else {one.id for one in artifacts if one.kind == "checkpoint"}
-    each = [_section(one, parents, settings, drawn=one.id in together) for one in artifacts]
+    each = [
+        section
+        for one in artifacts
+        for section in (_section(one, parents, settings, drawn=one.id in together), *_unknowns(one, parents, settings))
+    ]
     return [*_budgets(artifacts), *sheets, *each]
+
+
+def _unknowns(artifact: Artifact, parents: Parents, settings: Settings) -> Iterator[Section]:
+    """What scores say of unknown rows and of refusing them, a picture each."""
+    if artifact.kind != "scores":
+        return
+    with open_store(artifact.path) as store:
+        scores = json.loads(store.aggregates()["scores"])
+        for title, metric, picture, caption in (
+            ("detectors", "open-set", detectors_picture(scores), DETECTORS),
+            ("risk and coverage", "selective", risk_picture(scores), RISK),
+        ):
+            if picture is not None:
+                yield Section(f"{artifact.stem}: {title}", _said_of(scores, metric), picture, caption)
+        for entry in clusterings(scores):
+            facts = {"checkpoint": store.sources[entry["source"]]["checkpoint"], **entry["options"]}
+            picture = gallery(store, entry, judged_images(store, parents, settings), settings.limit or ROWS)
+            yield Section(f"{artifact.stem}: {entry['metric']}", _shown(facts), picture, CLUSTERS)
+
+
+def _said_of(scores: Sequence[Mapping[str, Any]], metric: str) -> dict[str, str]:
+    """The figures of a metric by name, those of several sources one after the other; those of detectors are drawn."""
+    found: dict[str, list[str]] = {}
+    for entry in scores:
+        own = entry["metric"].partition("@")[0]
+        if "detector" not in entry and (own == metric or own.startswith(f"{metric}-")) and entry["value"] is not None:
+            factor, unit = (100, " %") if entry["proportion"] else (1, "")
+            value, *bounds = (
+                f"{factor * entry[key]:.4g}" for key in ("value", "low", "high") if entry[key] is not None
+            )
+            said = f"{value}{unit} ({' to '.join(bounds)})" if bounds else f"{value}{unit}"
+            found.setdefault(entry["metric"], []).append(said)
+    return {name: "; ".join(values) for name, values in found.items()}
 
 
 def _budgets(artifacts: Sequence[Artifact]) -> list[Section]:
@@ -109,8 +159,14 @@ def _sheet(stores: Sequence[Store], parents: Parents, settings: Settings) -> Sec
     checkpoints = checkpoints_of(stores)
     methods = {str(store.job["method"]): None for store in stores}
     facts = {"checkpoint": ", ".join(checkpoints), "methods": ", ".join(methods), "images": first.rows}
-    caption = CAPTIONS["attributions"] if len(checkpoints) == 1 else SEVERAL
+    caption = _caption(first, SHEET) if len(checkpoints) == 1 else SEVERAL
     return Section("Maps of the same images", facts, contact_sheet(stores, images, rows), caption)
+
+
+def _caption(store: Store, usual: str) -> str:
+    """What stands below a picture; the models that refuse rows say so themselves."""
+    caption = usual.replace(EXPLAINED, SAID) if "refused" in store.columns else usual
+    return f"{caption} {DEVIATION}" if "deviation" in store.columns else caption
 
 
 def _pictures_alone(sections: Sequence[Section]) -> bytes:
@@ -140,11 +196,18 @@ def _section(artifact: Artifact, parents: Parents, settings: Settings, *, drawn:
             return Section(artifact.stem, facts | attack_facts(metrics), attack_picture(metrics), caption)
         if store.kind == "scores":
             scores = json.loads(store.aggregates()["scores"])
-            return Section(artifact.stem, facts, reliability_picture(scores), RELIABILITY)
+            table = card_table(store, parents)
+            return Section(artifact.stem, facts, reliability_picture(scores), RELIABILITY, table)
+        if artifact.job.get("verb") == "generate":
+            facts |= _shown(generate_metrics(store))
+            caption = GENERATED.get(str(artifact.job["method"]), OTHER)
+            return Section(artifact.stem, facts, generated_picture([store], parents, settings), caption)
         if artifact.job.get("verb") == "explain":
+            if artifact.job.get("target", "predicted") != "predicted":
+                facts["target"] = artifact.job["target"]
             facts |= _shown(figures(store))
         picture = None if drawn else _picture(store, parents, settings.limit or ROWS, settings)
-        return Section(artifact.stem, facts, picture, CAPTIONS.get(artifact.kind, ""))
+        return Section(artifact.stem, facts, picture, _caption(store, CAPTIONS.get(artifact.kind, "")))
 
 
 def _picture(store: Store, parents: Parents, most: int, settings: Settings) -> Image.Image | None:

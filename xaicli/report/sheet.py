@@ -1,8 +1,10 @@
-"""A contact sheet of an images store: rows are classes, columns are seeds, drawn pixel by pixel."""
+"""A contact sheet: images in named rows and groups of columns, drawn pixel by pixel."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,54 +14,74 @@ from PIL import Image, ImageDraw, ImageFont
 
 from xaicli.data.dataset import to_float
 from xaicli.files.atomic import publish
-from xaicli.files.store import open_store
 
-MOST_COLUMNS = 16
 SHOWN_SIDE = 96  # small images are enlarged by whole factors up to about this
 GAP = 6
+APART = 14  # more between groups of columns
+LINE = 16
 INK, PAPER, MISS = (40, 40, 48), (255, 255, 255), (214, 69, 65)
 
 Pixels = npt.NDArray[np.uint8]
 
 
-def write_sheet(store_path: Path) -> Path:
-    """Write `<store>.png` beside an images store and return its path.
+@dataclass(frozen=True)
+class Tile:
+    """An image on a sheet, what is said below it, and whether it is framed in red."""
 
-    One row per class with its name, at most 16 images of it; an image that the model takes for another class has a red
-    frame.
-    """
-    with open_store(store_path) as store:
-        by = store.column("target") if (store.column("target") < 65535).any() else store.column("label")
-        predicted = store.column("prediction").argmax(1)
-        classes = store.attributes["classes"]
-        rows: list[tuple[str, list[tuple[Pixels, bool]]]] = []
-        for label in np.unique(by):
-            chosen = np.flatnonzero(by == label)[:MOST_COLUMNS]
-            images = store.read(chosen, ["data"])["data"]
-            shown = [(to_rgb(image), bool(predicted[n] == label)) for n, image in zip(chosen, images, strict=True)]
-            rows.append((str(classes[label]) if label < len(classes) else "unknown", shown))
-    path = store_path.with_suffix(".png")
-    save_png(_draw(rows), path)
-    return path
+    image: Pixels
+    caption: str = ""
+    framed: bool = False
 
 
-def _draw(rows: list[tuple[str, list[tuple[Pixels, bool]]]]) -> Image.Image:
-    height, width = rows[0][1][0][0].shape[:2]
-    factor = max(SHOWN_SIDE // max(height, width), 1)
-    height, width = height * factor, width * factor
-    font = ImageFont.load_default(size=16)
-    margin = max(int(font.getlength(name)) for name, _ in rows) + 3 * GAP
-    columns = max(len(images) for _, images in rows)
-    sheet = Image.new("RGB", (margin + columns * (width + GAP), GAP + len(rows) * (height + GAP)), PAPER)
+@dataclass(frozen=True)
+class Group:
+    """Columns that belong together, with what stands above them: a list of tiles for every row of the sheet."""
+
+    rows: Sequence[Sequence[Tile]]
+    title: str = ""
+
+    @property
+    def columns(self) -> int:
+        """As many as its longest row has tiles."""
+        return max(len(row) for row in self.rows)
+
+
+def draw_sheet(names: Sequence[str], groups: Sequence[Group]) -> Image.Image:
+    """Rows with their names at the left, groups of columns beside each other."""
+    first = next(tile for group in groups for row in group.rows for tile in row)
+    tall, wide = first.image.shape[:2]
+    factor = max(SHOWN_SIDE // max(tall, wide), 1)
+    tall, wide = tall * factor, wide * factor
+    font, small = ImageFont.load_default(size=16), ImageFont.load_default(size=11)
+    margin = max(int(font.getlength(name)) for name in names) + 3 * GAP
+    top = LINE if any(group.title for group in groups) else 0
+    said = LINE if any(tile.caption for group in groups for row in group.rows for tile in row) else 0
+    columns = sum(group.columns for group in groups)
+    size = margin + columns * (wide + GAP) + (len(groups) - 1) * APART, top + GAP + len(names) * (tall + said + GAP)
+    sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
-    for r, (name, images) in enumerate(rows):
-        top = GAP + r * (height + GAP)
-        pen.text((margin - 2 * GAP, top + height / 2), name, fill=INK, font=font, anchor="rm")
-        for c, (image, right) in enumerate(images):
-            left = margin + c * (width + GAP)
-            sheet.paste(Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST), (left, top))
-            if not right:
-                pen.rectangle((left - 2, top - 2, left + width + 1, top + height + 1), outline=MISS, width=2)
+
+    def write(text: str, middle: float, line: float, room: float) -> None:
+        while len(text) > 1 and small.getlength(text) > room:
+            text = text[:-2] + "…"
+        pen.text((middle, line), text, fill=INK, font=small, anchor="mm")
+
+    for r, name in enumerate(names):
+        pen.text(
+            (margin - 2 * GAP, top + GAP + r * (tall + said + GAP) + tall / 2), name, fill=INK, font=font, anchor="rm"
+        )
+    left = margin
+    for group in groups:
+        width = group.columns * (wide + GAP) - GAP
+        write(group.title, left + width / 2, LINE / 2 + GAP / 2, width + APART)
+        for r, row in enumerate(group.rows):
+            for c, tile in enumerate(row):
+                x, y = left + c * (wide + GAP), top + GAP + r * (tall + said + GAP)
+                sheet.paste(Image.fromarray(tile.image).resize((wide, tall), Image.Resampling.NEAREST), (x, y))
+                if tile.framed:
+                    pen.rectangle((x - 2, y - 2, x + wide + 1, y + tall + 1), outline=MISS, width=2)
+                write(tile.caption, x + wide / 2, y + tall + said / 2 + 1, wide + GAP - 2)
+        left += width + GAP + APART
     return sheet
 
 
