@@ -102,3 +102,38 @@ def test_open_sets_over_splits(run: Callable[..., list[list[str]]], tmp_path: Pa
     assert len([row for row in rows if row[0] == "open-set-auroc@left-out"]) >= 11  # openmax needs every class
     page = (tmp_path / "splits" / "page.html").read_text()
     assert page.count(": detectors</h2>") == 2 and page.count(": clustering</h2>") == 2
+
+
+def test_a_network_that_refuses_what_it_does_not_know(run: Callable[..., list[list[str]]], tmp_path: Path) -> None:
+    rows = run("doubt.sh", "digits", "2", "digits:val")
+    found = {one["metric"]: one for one in records(tmp_path / "doubt" / "scores.jsonl") if one["kind"] == "metric"}
+    names = [name for name, *_ in rows]
+    assert names[:3] == ["selective-forced-accuracy", "selective-coverage", "selective-accuracy"]
+    assert len(names) == 5 and all("unknown-refused@" in name for name in names[3:])
+    for name, *values in rows:
+        one = found[name]
+        expected = [100 * one[key] for key in ("value", "low", "high")]
+        assert [float(value) for value in values] == pytest.approx(expected, abs=0.051)
+    assert (tmp_path / "doubt" / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_report_card_of_a_standard_and_a_robust_model(run: Callable[..., list[list[str]]], tmp_path: Path) -> None:
+    head, *rows = run("card.sh", "digits", "1", "1", "1", "2")
+    assert head == ["generator", "figure", "standard", "robust"]
+    names = ["class-images", "class-images-objective-cross-entropy-start-noise", "inversion"]
+    found = {
+        (name, one["metric"], one["name"].partition(":")[0]): one["value"]
+        for name in names
+        for one in records(tmp_path / "card" / f"{name}.jsonl")
+        if one["kind"] == "metric"
+    }
+    for generator, figure, *values in rows:
+        name = generator.translate(str.maketrans(":,=", "---"))
+        for model, value in zip(("standard", "robust"), values, strict=True):
+            expected = found[name, figure, model]
+            assert value == "" if expected is None else float(value) == pytest.approx(expected, abs=0.00051)
+    assert {row[1] for row in rows} >= {"judge-accuracy", "frechet-distance", "diversity", "perceptual-distance"}
+    assert len(rows) * 2 == len(found)
+    sheets = sorted((tmp_path / "card").glob("*/*.png"))
+    assert len(sheets) >= 6 and all(sheet.read_bytes().startswith(b"\x89PNG") for sheet in sheets)
+    assert "FD(judge)" in (tmp_path / "card" / "page.html").read_text()

@@ -78,10 +78,10 @@ def test_held_out_rows_are_asked_once_a_run() -> None:
     answers = explain_answers(NET, IMAGES)
     block = answers.ask("block", {})
     first = maps_of("open-set", answers)
-    known = dict(block.background._known)
+    known = dict(block.background.once._found)
     again = answers.anew({"block": block})
     assert torch.equal(maps_of("open-set", again), first)
-    assert block.background._known.keys() == known.keys() and ("evidence", "auto", "logit") in known
+    assert block.background.once._found.keys() == known.keys() and ("evidence", "auto", "logit") in known
     assert block.calls.forwards == 2 * 8  # of the rows themselves; the detector has a count of its own
 
 

@@ -92,6 +92,14 @@ def test_what_is_read_is_what_was_written(path: Path) -> None:
         np.testing.assert_array_equal(actual, expected)
 
 
+def test_a_split_of_the_training_data_has_its_own_digest() -> None:
+    meta = replace(META, data={"name": "digits", "split": "train", "digest": "a", "test_digest": "b", "known": [1, 2]})
+    assert meta.data_of("val") == {**meta.data, "split": "val"}
+    assert meta.data_of("test") == {**meta.data, "split": "test", "digest": "b", "train_digest": "a"}
+    assert replace(META, data=None).data_of("test") == replace(META, data={"digest": "a"}).data_of("train") == {}
+    assert replace(META, recipe=None).recipe_name == "imported"
+
+
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
     first, second = tmp_path / "a.safetensors", tmp_path / "deep" / "b.safetensors"
     shuffled = dict(reversed(tensors().items()))

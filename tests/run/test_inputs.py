@@ -9,7 +9,7 @@ import pytest
 
 from xaicli.errors import InputError
 from xaicli.files.columns import Status
-from xaicli.run.inputs import Inputs, match_rows
+from xaicli.run.inputs import READ_ROWS, Inputs, match_rows
 
 
 def test_rows_carry_their_identity(plain_data) -> None:
@@ -34,6 +34,13 @@ def test_rows_that_cannot_be_used_are_zero_and_say_why(plain_data) -> None:
     assert rows.status.tolist() == [Status.NON_FINITE, Status.OK, Status.UNREADABLE]
     assert (rows.pixels[[0, 2]] == 0).all() and (rows.pixels[1] == data.pixels[1]).all()
     assert np.isinf(data.pixels[0]).any()  # the source is left alone
+
+
+def test_pieces_are_all_rows_in_their_order(plain_data) -> None:
+    inputs = Inputs(plain_data(2 * READ_ROWS + 3), np.arange(2 * READ_ROWS + 3)[::-1])
+    pieces = [rows.index for rows in inputs.pieces()]
+    assert [len(piece) for piece in pieces] == [READ_ROWS, READ_ROWS, 3]
+    assert np.array_equal(np.concatenate(pieces), inputs.index)
 
 
 def test_rows_are_matched_by_their_numbers(plain_data) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from xaicli.run.calls import Calls
 from xaicli.run.cases import Case
 from xaicli.run.features import compute_training
 from xaicli.run.inputs import Rows
+from xaicli.run.once import Once
 from xaicli.run.posterior import open_calls
 from xaicli.run.settings import Settings
 
@@ -48,7 +49,7 @@ class Companions:
     facts: Sequence[Mapping[str, Any]]
     settings: Settings
     clean: bool = False
-    found: dict[Hashable, Any] = field(default_factory=dict)
+    once: Once = field(default_factory=Once)
     """What is opened and computed once a run."""
 
     def roots(self, case: Case, subject: Subject, rows: Rows) -> dict[str, Any]:
@@ -77,8 +78,7 @@ class Companions:
             if name == "test" or name == "training":
                 return self._split(sets.splits[name], measuring)
             gallery = sets.galleries[name]
-            found: Tensor = self._once((id(gallery), id(measuring)), lambda: gallery.features(measuring))
-            return found
+            return self.once((id(gallery), id(measuring)), lambda: gallery.features(measuring))
 
         def images(name: Beside, rows: Tensor) -> Tensor:
             return sets.galleries[name].images(rows)
@@ -86,14 +86,13 @@ class Companions:
         def pieces() -> Iterator[Tensor]:
             return (piece.values for piece in read_pieces(sets.splits["training"]))
 
-        common: dict[str, object] = self._once(("common", id(sets)), dict)
+        common = self.once(("common", id(sets)), Once)
         return Company(features, images, pieces, sets.classes, places, common)
 
     def _split(self, dataset: Dataset, measuring: Calls) -> Tensor:
         """The features of all usable images of a split, which the judge sees once for all stores."""
         key = (id(dataset), id(measuring))
-        found: Tensor = self._once(key, lambda: compute_training(dataset, measuring).features.double())
-        return found
+        return self.once(key, lambda: compute_training(dataset, measuring).features.double())
 
     def _measuring(self, case: Case, calls: Calls) -> Calls:
         """The model whose features are measured: one plain function, of the judge if there is one."""
@@ -108,10 +107,4 @@ class Companions:
         def opened() -> Calls:
             return open_calls(checkpoint.path, device=calls.device, settings=self.settings, draws=draws)
 
-        calls_of: Calls = self._once((checkpoint.id, draws), opened)
-        return calls_of
-
-    def _once(self, key: Hashable, find: Callable[[], Any]) -> Any:
-        if key not in self.found:
-            self.found[key] = find()
-        return self.found[key]
+        return self.once((checkpoint.id, draws), opened)

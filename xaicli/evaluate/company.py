@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from xaicli.evaluate.statistics import Estimate, Values
 from xaicli.evaluate.whole import known
-
-T = TypeVar("T")
+from xaicli.run.once import Once
 
 Beside: TypeAlias = Literal["made", "given", "real", "copies"]
 """One image for each that is judged: it itself, what its generation was given (a seed, or the image to invert or to
@@ -36,14 +35,8 @@ class Company:
     pieces: Callable[[], Iterator[Tensor]]
     classes: Tensor
     rows: Tensor
-    found: dict[str, object] = field(default_factory=dict)
-    """What all blocks have in common, found once a run."""
-
-    def once(self, name: str, find: Callable[[], T]) -> T:
-        """A figure of all images."""
-        if name not in self.found:
-            self.found[name] = find()
-        return self.found[name]  # type: ignore[return-value]
+    once: Once = field(default_factory=Once)
+    """Figures of all images, which all blocks have in common."""
 
     def everywhere(self, value: float) -> Tensor:
         """A figure of all images, as each row of the block holds it."""

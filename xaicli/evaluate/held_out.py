@@ -22,7 +22,6 @@ from xaicli.run.selection import select
 from xaicli.run.settings import Settings
 
 MOST_ROWS = 5000  # as Guo et al. (2017) fit on, on CIFAR
-READ_ROWS = 256
 
 
 def held_out(case: Case, parents: Parents, settings: Settings) -> HeldOut:
@@ -67,8 +66,7 @@ def _temperature(inputs: Inputs, calls: Calls) -> float:
     asking, dataset = calls.apart(), inputs.dataset
     logits, labels = [], []
     with Progress(f"temperature ({dataset.name}:{dataset.split})", len(inputs)) as progress:
-        for start in range(0, len(inputs), READ_ROWS):
-            rows = inputs.load(start, min(start + READ_ROWS, len(inputs)))
+        for rows in inputs.pieces():
             found = asking.logits(torch.as_tensor(rows.pixels).to(calls.device, calls.dtype)).cpu()
             usable = torch.as_tensor((rows.status == Status.OK) & (rows.labels != UNKNOWN)) & found.isfinite().all(1)
             logits.append(found[usable])

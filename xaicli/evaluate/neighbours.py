@@ -54,8 +54,7 @@ class TrainingRows:
 def read_pieces(training: Dataset) -> Iterator[Piece]:
     """All readable images of a data set."""
     inputs = Inputs(training, np.arange(len(training)))
-    for start in range(0, len(training), _PIECE):
-        rows = inputs.load(start, min(start + _PIECE, len(training)))
+    for rows in inputs.pieces():
         kept = rows.status == Status.OK
         yield Piece(*(torch.as_tensor(part[kept]) for part in (rows.index, rows.labels, rows.pixels)))
 

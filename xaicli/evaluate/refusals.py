@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,14 +24,13 @@ from xaicli.models.detectors.known import known_rows
 from xaicli.models.detectors.table import DETECTORS, fit, is_fitted
 from xaicli.run.calls import Calls
 from xaicli.run.cases import Case, reopen_known
-from xaicli.run.features import READ_ROWS, compute_training
+from xaicli.run.features import compute_training
 from xaicli.run.inputs import Inputs, Rows
+from xaicli.run.once import Once
 from xaicli.run.posterior import open_calls
 from xaicli.run.progress import Progress, warn
 from xaicli.run.rejection import Rejector, rejector_of
 from xaicli.run.settings import Settings
-
-T = TypeVar("T")
 
 OF_THE_MEAN = ("msp", "entropy")  # of log probabilities the energy is 0, and the largest one says what msp does
 
@@ -43,7 +42,7 @@ class Refusals:
     rows: dict[str, OpenRows]
     parents: Parents
     settings: Settings
-    found: dict[Hashable, Any] = field(default_factory=dict)
+    once: Once = field(default_factory=Once)
 
     def document(self, cases: Sequence[Case]) -> dict[str, Any]:
         """What the job says of the rows, and of the cases' own detectors."""
@@ -55,15 +54,15 @@ class Refusals:
         id, judged, calls = case.checkpoint.id, self.rows[case.checkpoint.id], subject.calls
 
         def own(calls: Calls) -> Rejector | None:
-            return self._once((id, "own"), lambda: rejector_of(read_checkpoint(case.checkpoint.path), calls))
+            return self.once((id, "own"), lambda: rejector_of(read_checkpoint(case.checkpoint.path), calls))
 
         def fitted(calls: Calls) -> dict[str, Detector]:
-            return self._once((id, "fitted"), lambda: self._fitted(case, calls))
+            return self.once((id, "fitted"), lambda: self._fitted(case, calls))
 
         return {
             "origin": torch.as_tensor(judged.origin[judged.of(rows.index)]).to(calls.device),
             "detectors": Detectors(fitted, own),
-            "refused": self._once((id, "refused"), lambda: self._refused(case, judged, calls, own)),
+            "refused": self.once((id, "refused"), lambda: self._refused(case, judged, calls, own)),
         }
 
     def _fitted(self, case: Case, calls: Calls) -> dict[str, Detector]:
@@ -76,8 +75,7 @@ class Refusals:
                 raise UsageError("nothing says what it was trained on.")
             dataset = reopen_known(recorded, case.meta.shape, self.parents, self.settings)
             training = compute_training(dataset, calls)
-            known = known_rows(training.features, training.logits, training.labels, calls.head())
-            known = replace(known, weight=known.weight.cpu(), bias=known.bias.cpu())
+            known = known_rows(training.features, training.logits, training.labels, calls.head()).on_cpu()
         except (InputError, MissingError, UnavailableError, UsageError) as error:
             warn(f"'{name}' is judged by those detectors alone that need no fit: {error}")
             return {name: DETECTORS[name]() for name in DETECTORS if not is_fitted(name)}
@@ -95,14 +93,14 @@ class Refusals:
         def places(rows: str) -> Places:
             if rows == "unknown":
                 return np.flatnonzero(judged.origin != KNOWN)
-            return self._once((id, "places"), lambda: _refused_places(judged.inputs, calls, own))
+            return self.once((id, "places"), lambda: _refused_places(judged.inputs, calls, own))
 
         def features(rows: str) -> Features:
-            return self._once((id, "features", rows), lambda: self._features(case, judged, calls, places(rows)))
+            return self.once((id, "features", rows), lambda: self._features(case, judged, calls, places(rows)))
 
         def grouped(rows: str, algorithm: str, clusters: int | None, seed: int) -> Places:
             key = (id, rows, algorithm, clusters, seed)
-            return self._once(key, lambda: cluster(algorithm, features(rows), clusters=clusters, seed=seed))
+            return self.once(key, lambda: cluster(algorithm, features(rows), clusters=clusters, seed=seed))
 
         return Refused(judged.inputs.index, judged.truth, places, grouped)
 
@@ -114,32 +112,24 @@ class Refusals:
             asking = open_calls(case.checkpoint.path, device=calls.device, settings=self.settings, draws=0)
         return compute_features(Inputs(judged.inputs.dataset, judged.inputs.positions[places]), asking)
 
-    def _once(self, key: Hashable, find: Callable[[], T]) -> T:
-        if key not in self.found:
-            self.found[key] = find()
-        found: T = self.found[key]
-        return found
-
 
 def _refused_places(inputs: Inputs, calls: Calls, own: Callable[[Calls], Rejector | None]) -> Places:
     """Which of the rows the checkpoint's own detector refuses; none is a forward of any row."""
     asking, rejector = calls.apart(), own(calls)
     assert rejector is not None  # clustering is refused without one
-    refused = np.zeros(len(inputs), dtype=bool)
+    refused = []
     with Progress("rows that are refused", len(inputs)) as progress:
-        for start in range(0, len(inputs), READ_ROWS):
-            rows = inputs.load(start, min(start + READ_ROWS, len(inputs)))
+        for rows in inputs.pieces():
             images = torch.as_tensor(rows.pixels).to(calls.device, calls.dtype)
             kept = rejector.keeps(rejector.scores(asking, images))
-            refused[start : start + len(rows)] = ~kept & (rows.status == Status.OK)
+            refused.append(~kept & (rows.status == Status.OK))
             progress.advance(len(rows))
-    return np.flatnonzero(refused)
+    return np.flatnonzero(np.concatenate(refused))
 
 
 def compute_features(inputs: Inputs, calls: Calls) -> Features:
     """The features of all these rows."""
     parts = []
-    for start in range(0, len(inputs), READ_ROWS):
-        rows = inputs.load(start, min(start + READ_ROWS, len(inputs)))
+    for rows in inputs.pieces():
         parts.append(calls.features(torch.as_tensor(rows.pixels).to(calls.device, calls.dtype))[1].cpu().numpy())
     return np.concatenate(parts)

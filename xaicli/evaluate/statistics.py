@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from xaicli.run.interval import FEWEST_ROWS, LEVEL, clopper_pearson
+from xaicli.run.interval import FEWEST_ROWS, LEVEL, clopper_pearson, student
 from xaicli.run.random import generator
 
 RESAMPLES = 1000
@@ -89,9 +88,5 @@ def split_estimate(values: Values) -> Estimate:
     kept = values[np.isfinite(values)].astype(np.float64)
     n, undefined = len(kept), len(values) - len(kept)
     value = float(kept.mean()) if n else None
-    if value is None or n < 2:
-        return Estimate(value, None, None, n, undefined)
-    from scipy.stats import t
-
-    half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * float(kept.std(ddof=1)) / sqrt(n)
-    return Estimate(value, value - half, value + half, n, undefined)
+    low, high = student(kept.tolist())
+    return Estimate(value, low, high, n, undefined)

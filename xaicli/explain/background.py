@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +19,9 @@ from xaicli.files.parents import Parents
 from xaicli.run.calls import Calls
 from xaicli.run.cases import Case, reopen_known
 from xaicli.run.features import Training
+from xaicli.run.once import Once
 from xaicli.run.random import generator
 from xaicli.run.settings import Settings
-
-T = TypeVar("T")
 
 
 def no_held_out(_count: int) -> Any:
@@ -53,7 +52,8 @@ class Background:
     load: Callable[..., Tensor] = no_background
     load_training: Callable[[Calls], Training] = no_background
     load_held_out: Callable[[int], Tensor] = no_held_out
-    _known: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    once: Once = field(default_factory=Once, repr=False)
+    """What depends on nothing but its key, the model and its data."""
 
     def __call__(self, count: int) -> Tensor:
         """The images, [at most count, C, H, W]."""
@@ -82,12 +82,6 @@ class Background:
     def training(self, calls: Calls) -> Training:
         """What the model makes of all training images."""
         return self.once("training", lambda: self.load_training(calls))
-
-    def once(self, key: Hashable, find: Callable[[], T]) -> T:
-        """What `find` answers, asked once a run: it must depend on nothing but the key, the model and its data."""
-        if key not in self._known:
-            self._known[key] = find()
-        return cast(T, self._known[key])
 
 
 def background_of(

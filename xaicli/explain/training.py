@@ -11,7 +11,8 @@ from xaicli.files.artifact import Artifact
 from xaicli.files.store import open_store
 from xaicli.run.calls import Calls
 from xaicli.run.cases import Case, describe_data
-from xaicli.run.features import READ_ROWS, Training, compute_training, usable_rows
+from xaicli.run.features import Training, compute_training, usable_rows
+from xaicli.run.inputs import READ_ROWS
 from xaicli.run.job import versions
 from xaicli.run.progress import warn
 

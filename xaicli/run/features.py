@@ -17,8 +17,6 @@ from xaicli.run.calls import Calls
 from xaicli.run.inputs import Inputs
 from xaicli.run.progress import Progress
 
-READ_ROWS = 256
-
 
 @dataclass(frozen=True, eq=False)
 class Training:
@@ -36,8 +34,7 @@ def compute_training(training: Dataset, calls: Calls) -> Training:
     parts: list[dict[str, Any]] = []
     what = f"{training.name}:{training.split}" if training.split else "images"
     with Progress(f"features ({what})", len(training)) as progress:
-        for start in range(0, len(training), READ_ROWS):
-            rows = inputs.load(start, min(start + READ_ROWS, len(training)))
+        for rows in inputs.pieces():
             images = torch.as_tensor(rows.pixels).to(calls.device, calls.dtype)
             logits, features = (part.cpu().numpy() for part in asking.features(images))
             finite = np.isfinite(logits).all(1) & np.isfinite(features).all(1)

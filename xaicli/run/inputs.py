@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,8 @@ import numpy.typing as npt
 from xaicli.data.dataset import Dataset, sample_digest, to_float
 from xaicli.errors import InputError
 from xaicli.files.columns import Status
+
+READ_ROWS = 256  # that are held at once by what looks at each row alone
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,11 @@ class Inputs:
             status=status,
             keys=[self.dataset.key(int(position)) for position in positions],
         )
+
+    def pieces(self) -> Iterator[Rows]:
+        """All rows in their order, a few hundred at a time."""
+        for start in range(0, len(self), READ_ROWS):
+            yield self.load(start, min(start + READ_ROWS, len(self)))
 
 
 def match_rows(dataset: Dataset, index: npt.NDArray[np.int64], child: str) -> Inputs:

@@ -7,7 +7,7 @@ fitted on the very rows that set the threshold would find them too well known, a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from xaicli.models.detectors.known import Known, known_rows
 from xaicli.models.detectors.table import detector_arrays, detector_options, fit, is_fitted
 from xaicli.models.head import Head
 from xaicli.run.calls import Calls
-from xaicli.run.features import READ_ROWS, compute_training
+from xaicli.run.features import compute_training
 from xaicli.run.inputs import Inputs
 from xaicli.run.posterior import open_calls
 from xaicli.run.progress import Progress
@@ -104,25 +104,20 @@ def rehearse(asked: Asked, head: Head, rows: int) -> None:
     labels = torch.arange(count) % classes
     logits = torch.rand(count, classes, generator=draws) + nn.functional.one_hot(labels, classes)
     made_up = known_rows(torch.rand(count, head.width, generator=draws), logits, labels, head)
-    fit(asked.spec.name, _on_cpu(made_up), asked.spec.options)
+    fit(asked.spec.name, made_up.on_cpu(), asked.spec.options)
 
 
 def _known(dataset: Dataset, calls: Calls) -> Known:
     """What the network makes of its training rows, without augmentation."""
     found = compute_training(dataset, calls)
-    return _on_cpu(known_rows(found.features, found.logits, found.labels, calls.head()))
-
-
-def _on_cpu(known: Known) -> Known:
-    return replace(known, weight=known.weight.cpu(), bias=known.bias.cpu())
+    return known_rows(found.features, found.logits, found.labels, calls.head()).on_cpu()
 
 
 def _scores(rejector: Rejector, dataset: Dataset, calls: Calls) -> NDArray[np.float64]:
     """The scores of all rows that can be read, float64."""
     inputs, parts = Inputs(dataset, np.arange(len(dataset))), []
     with Progress(f"threshold ({dataset.name}:{dataset.split})", len(dataset)) as progress:
-        for start in range(0, len(dataset), READ_ROWS):
-            rows = inputs.load(start, min(start + READ_ROWS, len(dataset)))
+        for rows in inputs.pieces():
             images = torch.as_tensor(rows.pixels).to(calls.device, calls.dtype)
             usable = (rows.status == Status.OK) & (rows.labels != UNKNOWN)
             parts.append(rejector.scores(calls, images).cpu().numpy()[usable])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -22,6 +22,10 @@ class Known:
     labels: Tensor
     weight: Tensor
     bias: Tensor
+
+    def on_cpu(self) -> Known:
+        """The same with the layer where the rows are, which a pass over a data set leaves there."""
+        return replace(self, weight=self.weight.cpu(), bias=self.bias.cpu())
 
 
 def known_rows(features: Tensor, logits: Tensor, labels: Tensor, head: Head) -> Known:
