@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -105,7 +107,12 @@ def test_open_sets_over_splits(run: Callable[..., list[list[str]]], tmp_path: Pa
 
 
 def test_a_network_that_refuses_what_it_does_not_know(run: Callable[..., list[list[str]]], tmp_path: Path) -> None:
-    rows = run("doubt.sh", "digits", "2", "digits:val")
+    (tmp_path / "other" / "waves").mkdir(parents=True)
+    phases = np.add.outer(np.arange(32), np.arange(32))
+    for number in range(40):
+        wave = np.sin(phases * (number + 1) / 40) * 127 + 128
+        Image.fromarray(wave.astype(np.uint8)).save(tmp_path / "other" / "waves" / f"{number}.png")
+    rows = run("doubt.sh", "digits", "2", "folder:other:train")
     found = {one["metric"]: one for one in records(tmp_path / "doubt" / "scores.jsonl") if one["kind"] == "metric"}
     names = [name for name, *_ in rows]
     assert names[:3] == ["selective-forced-accuracy", "selective-coverage", "selective-accuracy"]
