@@ -117,8 +117,9 @@ def test_no_tensor_grows_with_the_samples(few: str, many: str) -> None:
     net = classify(network, (2, 48, 48), 3)
     peaks = []
     for text in (few, many):
+        answers = explain_answers(net, some_images(2, net), batch_size=4)
         with Largest() as largest:
-            maps_of(text, explain_answers(net, some_images(2, net), batch_size=4))
+            maps_of(text, answers)
         peaks.append(largest.elements)
     # a batch of images, or the masks that RISE holds at once: 32 of them, enlarged to a cell more
     assert peaks[1] <= max(peaks[0], 4 * 2 * 48 * 48)
